@@ -1,0 +1,1 @@
+"""CoTIR-Bench: instructions and reasoning traces for damaged pictures."""

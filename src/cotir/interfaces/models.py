@@ -1,0 +1,104 @@
+"""From the options of a command to one pipeline on its device."""
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cotir.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cotir.pipeline import CoTIRPipeline
+
+
+class Device(str, Enum):
+    """Where the model runs; ``auto`` is the fastest there is."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Dtype(str, Enum):
+    """Type of the weights; ``auto`` is float32 for nano and bfloat16, in which the large models were trained, else."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model to load, and how."""
+
+    name: str = "nano"
+    """A preset, a folder or a hub id, as for :meth:`cotir.CoTIRPipeline.from_pretrained`."""
+    base: str | None = None
+    adapter: str | None = None
+    device: Device = Device.auto
+    dtype: Dtype = Dtype.auto
+    threads: int | None = None
+    """CPU threads; None leaves torch's choice."""
+
+    def load(self) -> "CoTIRPipeline":
+        """Build the pipeline.
+
+        Raises:
+            WeightsError: something is missing or does not fit.
+            ConfigError: the device is not there.
+        """
+        import diffusers
+        import torch
+        import transformers
+
+        from cotir.pipeline import CoTIRPipeline
+
+        # their bars for the parts of a model would tear ours apart
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
+        device = find_device(self.device)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        pipeline = CoTIRPipeline.from_pretrained(
+            self.name, base=self.base, adapter=self.adapter, torch_dtype=self._dtype()
+        )
+        return pipeline.to(device)
+
+    def _dtype(self) -> "torch.dtype":
+        import torch
+
+        if self.dtype is Dtype.auto:
+            return torch.float32 if self._is_nano() else torch.bfloat16
+        return getattr(torch, self.dtype.value)
+
+    def _is_nano(self) -> bool:
+        from cotir.backbones import NANO
+
+        index = Path(self.name) / "model_index.json"
+        return self.name == "nano" or (
+            index.is_file() and NANO.transformer in json.loads(index.read_bytes())["transformer"]
+        )
+
+
+def find_device(device: Device) -> str:
+    """The torch device asked for, or the fastest there is.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device is Device.auto:
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[device.value]:
+        raise ConfigError(
+            f"--device {device.value} is not there: this torch ({torch.__version__}) finds "
+            f"{', '.join(name for name, is_there in there.items() if is_there)}; use one of these or auto"
+        )
+    return device.value

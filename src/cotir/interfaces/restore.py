@@ -1,0 +1,221 @@
+"""The run behind ``cotir restore``: picture after picture through one pipeline, whatever happens to any of them."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cotir.errors import ConfigError, CoTIRError, ImageError, PromptError
+from cotir.files import MAX_PIXELS, kind_for, losses, read, write
+from cotir.image import Picture
+from cotir.interfaces.compare import before_and_after
+from cotir.interfaces.inputs import Inputs
+from cotir.interfaces.report import Report
+from cotir.interfaces.targets import Job, Targets, jobs, output_folder
+from cotir.prompts import DEFAULT_INSTRUCTION
+
+if TYPE_CHECKING:
+    from cotir.pipeline import CoTIRPipeline
+
+
+class Existing(Enum):
+    """What to do where a result is already there."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How every picture of a run is restored."""
+
+    prompt: str = DEFAULT_INSTRUCTION
+    steps: int | None = None
+    """None leaves the model's own number."""
+    seed: int = 0
+    strength: float = 1.0
+    compare: bool = False
+    existing: Existing = Existing.FAIL
+    quality: int | None = None
+    max_pixels: int = MAX_PIXELS
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to restore and where it goes."""
+
+    inputs: Inputs
+    targets: Targets
+
+    @classmethod
+    def of(cls, arguments: list[str], output: str | None, *, recursive: bool, format: str) -> "Plan":
+        """Check the names given on the command line.
+
+        Raises:
+            ConfigError: nothing is there to restore, or the output does not fit.
+        """
+        inputs = Inputs.of(arguments, recursive=recursive, excluded=output_folder(output))
+        _check_found(inputs)
+        return cls(inputs, Targets(inputs, output, format))
+
+
+def read_prompt(text: str | None) -> str:
+    """The instruction of ``--prompt``: itself, what the .txt file of that name holds, or the default for None.
+
+    Raises:
+        PromptError: it is empty, or the file cannot be read.
+    """
+    if text is None:
+        return DEFAULT_INSTRUCTION
+    source, words = "the prompt", text
+    if text.lower().endswith(".txt"):
+        source = f"the prompt file {text}"
+        try:
+            words = Path(text).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise PromptError(f"{source} cannot be read: {said}") from error
+    if not words.strip():
+        raise PromptError(f"{source} is empty; write what to do, or leave --prompt out for {DEFAULT_INSTRUCTION!r}")
+    return " ".join(words.split())
+
+
+def restore(
+    plan: Plan, options: Options, load: Callable[[], "CoTIRPipeline"], report: Report, check: Callable[[], None]
+) -> None:
+    """Restore every picture of a plan; one that cannot be restored is reported and the rest go on.
+
+    Args:
+        plan: which pictures.
+        options: how.
+        load: builds the pipeline; called once, and only if a picture needs it.
+        report: is told about every picture.
+        check: called now and then; may raise KeyboardInterrupt to end the run.
+
+    Raises:
+        CoTIRError: the model cannot be loaded.
+    """
+    for folder, reason in plan.inputs.survey.unreadable:
+        report.add_failed(folder, f"{folder}: cannot be listed ({reason}); check its permissions")
+
+    def on_progress(done: int, total: int) -> None:
+        check()
+        report.progress(done, total)
+
+    pipeline = None
+    for job in _unsettled(jobs(plan.inputs, plan.targets), plan.inputs, options, report):
+        if pipeline is None:
+            pipeline = load()
+        check()
+        report.begin(job.source)
+        started = time.monotonic()
+        try:
+            result = _restore(job, pipeline, plan.inputs, options, on_progress)
+        except CoTIRError as error:
+            report.add_failed(job.source, error)
+        except Exception as error:  # noqa: BLE001 - one odd file among a million must not end the run
+            hint = "" if options.debug else "; run again with --debug for the traceback"
+            report.add_failed(job.source, f"{_unforeseen(error)}{hint}", trace=error if options.debug else None)
+        else:
+            if result.restored is None:
+                report.add_skipped(job.source, result.target)
+            else:
+                size = (result.restored.width, result.restored.height)
+                report.add_done(job.source, result.target, size, time.monotonic() - started, result.notes)
+
+
+@dataclass(frozen=True)
+class _Result:
+    target: Path
+    restored: Picture | None = None
+    """None where the target was there already and stays."""
+    notes: tuple[str, ...] = ()
+
+
+def _restore(
+    job: Job, pipeline: "CoTIRPipeline", inputs: Inputs, options: Options, on_progress: Callable[[int, int], None]
+) -> _Result:
+    picture = read(job.source, max_pixels=options.max_pixels)
+    job = job.settle(kind_for(picture, job.target, job.format))
+    if _stays(job, inputs, options):
+        return _Result(job.target)
+    _make_folder(job.target.parent)
+    restored: Picture = pipeline(
+        picture,
+        options.prompt,
+        steps=options.steps,
+        seed=options.seed,
+        strength=options.strength,
+        output_type="picture",
+        on_progress=on_progress,
+    ).image
+    # the result comes last: where it is, the comparison is too
+    if options.compare and (options.existing is Existing.REPLACE or not os.path.lexists(job.comparison)):
+        write(before_and_after(picture, restored), job.comparison)
+    write(restored, job.target, format=job.format, quality=options.quality)
+    notes = (*picture.carried.notes, *losses(restored, job.target, format=job.format))
+    return _Result(job.target, restored, notes)
+
+
+def _unsettled(found: Iterable[Job], inputs: Inputs, options: Options, report: Report) -> Iterable[Job]:
+    """The jobs that need a model; the others are reported without waiting for one."""
+    for job in found:
+        try:
+            stays = _stays(job, inputs, options)
+        except ImageError as error:
+            report.add_failed(job.source, error)
+            continue
+        if stays:
+            report.add_skipped(job.source, job.target)
+        else:
+            yield job
+
+
+def _stays(job: Job, inputs: Inputs, options: Options) -> bool:
+    """Whether the result is there and is to be left alone.
+
+    Raises:
+        ImageError: something is in the way that may not be replaced.
+    """
+    outputs = (job.target, job.comparison) if options.compare else (job.target,)
+    there = [path for path in outputs if os.path.lexists(path)]
+    if options.existing is Existing.SKIP:
+        return job.target in there
+    if there and options.existing is Existing.FAIL:
+        raise ImageError(f"{there[0]} exists; --overwrite replaces it, --skip-existing leaves it out")
+    for path in there:
+        if inputs.own(path) and not (path == job.target and job.is_named):
+            raise ImageError(f"the result would replace {path}, which is an input; write to another folder with -o")
+    return False
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"the folder {folder} cannot be made ({error.strerror}); choose another with -o") from error
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line about a failure nobody foresaw; a memory that is full is told in words."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return f"{name}: not enough memory for this picture on this device"
+    return f"{name}: {error}" if str(error) else name
+
+
+def _check_found(inputs: Inputs) -> None:
+    missing = [path for path in inputs.files if not os.path.lexists(path)]
+    if inputs.survey.pictures > len(missing) or inputs.survey.unreadable:
+        return
+    if missing:
+        raise ConfigError(f"{', '.join(map(str, missing[:3]))}: there is no such file or folder; check the name")
+    where = ", ".join(str(folder) for folder in inputs.folders[:3])
+    left_out = f", only {inputs.survey.left_out} outputs of earlier runs" if inputs.survey.left_out else ""
+    deeper = "" if inputs.recursive else "; --recursive looks into sub-folders too"
+    raise ConfigError(f"{where}: there is no picture in it{left_out}{deeper}")

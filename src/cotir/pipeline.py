@@ -1,0 +1,356 @@
+"""CoTIRPipeline: pictures and instructions in, restored pictures out.
+
+    fit -> encode -> denoise -> decode -> crop
+
+A picture is padded to the latent grid, never resized; one larger than the model's window passes through it in
+overlapping windows. Text, reference latents and positions are computed once per picture (per window), never per step.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cotir import loading
+from cotir.adapter import CoTOutput
+from cotir.backbones import Backbone, backbone_of
+from cotir.encode import TextTokens, condition, decode_image, encode_image, encode_text, to_grid, to_tokens
+from cotir.errors import ConfigError, PromptError, WeightsError
+from cotir.image import Canvas, Picture
+from cotir.prompts import DEFAULT_INSTRUCTION
+from cotir.sampling import StepCallback, denoise, draw_noise
+from cotir.tiling import Blend, Window, windows
+
+OutputType = Literal["pil", "np", "pt", "picture"]
+
+
+@dataclass
+class CoTIROutput(BaseOutput):
+    """Restored pictures in the order they were given.
+
+    ``images`` holds PIL images, float32 arrays (H, W, 3) in [0, 1], float32 tensors (3, H, W) in [0, 1] or
+    :class:`~cotir.image.Picture` records, by ``output_type``. ``reasoning`` holds the adapter's predictions per
+    picture, each (1, N_txt, D_txt), if they were asked for.
+    """
+
+    images: list[Any]
+    reasoning: list[CoTOutput] | None = None
+
+    @property
+    def image(self) -> Any:
+        """The restored picture, when there is exactly one.
+
+        Raises:
+            ConfigError: when there are several.
+        """
+        if len(self.images) != 1:
+            raise ConfigError(f"this output holds {len(self.images)} pictures; take them from .images")
+        return self.images[0]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture on its way through the model."""
+
+    picture: Picture
+    canvas: Canvas
+    prompt: str
+    seed: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.canvas.tensor.shape[-2], self.canvas.tensor.shape[-1]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What holds for every picture of a call."""
+
+    steps: int
+    predict_reasoning: bool
+    on_step: StepCallback
+
+
+@dataclass
+class _Progress:
+    """Counts passes of the model over all pictures of a call."""
+
+    total: int
+    report: Callable[[int, int], None] | None
+    done: int = 0
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total)
+
+
+class CoTIRPipeline(DiffusionPipeline):
+    """Restores pictures with a FLUX editing transformer that reasons inside its forward pass.
+
+    Args:
+        transformer: a CoTIR transformer; its class decides the backbone.
+        vae: the backbone's autoencoder.
+        text_encoder, tokenizer: MiniLM (nano), Qwen3 (FLUX.2) or CLIP (FLUX.1).
+        text_encoder_2, tokenizer_2: T5, for FLUX.1 only.
+    """
+
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae"
+    _optional_components = ["text_encoder_2", "tokenizer_2"]  # noqa: RUF012 - diffusers reads this class attribute
+    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        transformer: torch.nn.Module,
+        vae: torch.nn.Module,
+        text_encoder: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder_2: PreTrainedModel | None = None,
+        tokenizer_2: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_encoder_2=text_encoder_2,
+            tokenizer_2=tokenizer_2,
+        )
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - presets and adapters too
+        cls,
+        model: str | Path = "nano",
+        *,
+        base: str | Path | None = None,
+        adapter: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
+        **kwargs: Any,
+    ) -> "CoTIRPipeline":
+        """Load a model.
+
+        Args:
+            model: a preset (``nano``, ``4b``, ``9b``, ``12b``), a folder (a whole pipeline, or an adapter made by
+                ``cotir convert``) or a hub id of either.
+            base: folder or hub id of the base pipeline, where the model is a preset or an adapter; by default the
+                repository the preset names.
+            adapter: folder or hub id of the adapter, where ``model`` is a preset.
+            dtype: of the weights (``torch_dtype`` is taken too).
+            **kwargs: passed on to diffusers, e.g. ``quantization_config`` or ``device_map``.
+
+        Raises:
+            WeightsError: something is missing or does not fit; the message says where to get it.
+        """
+        dtype = kwargs.pop("torch_dtype", dtype)
+        source = loading.locate(model, base=base, adapter=adapter)
+        if source.whole is not None:
+            return super().from_pretrained(source.whole, dtype=dtype, **kwargs)
+        return cls(**loading.assemble(source, dtype=dtype, **kwargs))
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - its options pass through
+        self, save_directory: str | Path, **kwargs: Any
+    ) -> None:
+        """Save every part as a diffusers folder that :meth:`from_pretrained` reads back exactly.
+
+        Raises:
+            WeightsError: if a LoRA is attached but not fused, because the folder could not hold it.
+        """
+        if getattr(self.transformer, "peft_config", None):
+            raise WeightsError(
+                "the transformer carries a separate LoRA, which a pipeline folder cannot hold; call "
+                "cotir.lora.fuse(pipeline.transformer) first, or cotir.weights.save_adapter to save the LoRA alone"
+            )
+        super().save_pretrained(save_directory, **kwargs)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The facts of this pipeline's backbone."""
+        return backbone_of(self.transformer)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Any,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        strength: float = 1.0,
+        batch_size: int = 1,
+        predict_reasoning: bool = False,
+        output_type: OutputType = "pil",
+        callback_on_step_end: Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> CoTIROutput:
+        """Restore one picture or a list of them.
+
+        Args:
+            image: anything :meth:`cotir.image.Picture.of` takes, or a list of such things of any sizes.
+            prompt: one instruction for all, or one per picture; a vague one by default.
+            steps: Euler steps. 1 is the fidelity end, near the posterior mean; more trade distortion for sharpness.
+            seed: one for all, or one per picture. A picture's result depends on its own seed alone, not on the batch.
+            generator: draws the seeds instead; one for all in turn, or one per picture.
+            strength: 0 returns the input's pixels, 1 the model's, between them a blend.
+            batch_size: pictures of equal size that go through the model together.
+            predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
+            output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
+            callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
+                replace them.
+            on_progress: called with (passes done, passes in all); a pass is one step of one window of one batch.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            PromptError: an instruction is empty or their number does not fit.
+            ConfigError: an option is out of range.
+        """
+        pictures = [Picture.of(value) for value in (image if isinstance(image, list | tuple) else [image])]
+        prompts = _spread(prompt if prompt is not None else DEFAULT_INSTRUCTION, len(pictures), "prompt")
+        _check_prompts(prompts)
+        seeds = _seeds(seed, generator, len(pictures))
+        steps = self.backbone.steps if steps is None else steps
+        _check_options(steps=steps, batch_size=batch_size, output_type=output_type, strength=strength)
+
+        jobs = [
+            _Job(picture, self.fit(picture), text, number)
+            for picture, text, number in zip(pictures, prompts, seeds, strict=True)
+        ]
+        batches = list(_batches(jobs, batch_size))
+        progress = _Progress(steps * sum(len(self._windows(batch[0])) for batch in batches), on_progress)
+        request = _Request(steps, predict_reasoning, self._after_step(callback_on_step_end, progress))
+        images, reasoning = [], []
+        for batch in batches:
+            pixels, thoughts = self._restore(batch, request)
+            for index, job in enumerate(batch):
+                restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
+                images.append(_output(job.picture.blend(restored, strength), output_type))
+            reasoning.extend(thoughts)
+        self.maybe_free_model_hooks()
+        return CoTIROutput(images=images, reasoning=reasoning if predict_reasoning else None)
+
+    def fit(self, picture: Picture) -> Canvas:
+        """Pad a picture to the latent grid."""
+        return Canvas.fit(picture, self.backbone.pixels_per_token)
+
+    def encode_prompt(self, prompts: Sequence[str]) -> TextTokens:
+        """Encode instructions with this pipeline's text encoders."""
+        return encode_text(self.backbone, self.components, prompts)
+
+    def _restore(self, batch: Sequence[_Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
+        """Run pictures of equal size through the model; pixels (B, 3, H, W) in about [-1, 1] and one thought each."""
+        backbone, device = self.backbone, self._execution_device
+        height, width = batch[0].size
+        cell = backbone.pixels_per_token
+        canvas = torch.cat([job.canvas.tensor for job in batch])
+        text = self.encode_prompt([job.prompt for job in batch])
+        # One noise field per picture: a window sees its part of it, so neighbouring windows agree.
+        shape = (self.transformer.latent_channels, height // cell, width // cell)
+        noise = draw_noise(shape, [job.seed for job in batch])
+
+        blend = Blend(len(batch), height, width, backbone.overlap)
+        thoughts = []
+        for place in self._windows(batch[0]):
+            latents = encode_image(self.vae, place.cut(canvas).to(device))
+            given = condition(backbone, latents, text).to(device, self.transformer.dtype)
+            times = backbone.schedule(request.steps, given.rows * given.columns)
+            result = denoise(
+                self.transformer,
+                to_tokens(place.cut(noise, cell)).to(device),
+                given,
+                times,
+                predict_reasoning=request.predict_reasoning,
+                on_step=request.on_step,
+            )
+            blend.add(place, decode_image(self.vae, to_grid(result.latent, given.rows, given.columns)))
+            thoughts.append(result.reasoning)
+        return blend.result(), _split(_mean(thoughts), len(batch)) if request.predict_reasoning else []
+
+    def _windows(self, job: _Job) -> list[Window]:
+        backbone = self.backbone
+        return windows(*job.size, backbone.window, backbone.overlap, backbone.pixels_per_token)
+
+    def _after_step(self, callback: Callable[..., dict[str, Tensor]] | None, progress: _Progress) -> StepCallback:
+        """The user's callback, in diffusers' form, then progress."""
+
+        def on_step(step: int, time: float, latent: Tensor) -> Tensor:
+            replaced = callback(self, step, time, {"latents": latent}) if callback is not None else None
+            progress.advance()
+            return (replaced or {}).get("latents", latent)
+
+        return on_step
+
+
+def _batches(jobs: Sequence[_Job], batch_size: int) -> Iterator[list[_Job]]:
+    """Neighbours of equal size, at most ``batch_size`` together, in order."""
+    for _, group in groupby(jobs, key=lambda job: job.size):
+        equal = list(group)
+        for start in range(0, len(equal), batch_size):
+            yield equal[start : start + batch_size]
+
+
+def _mean(thoughts: Sequence[CoTOutput | None]) -> CoTOutput:
+    """The mean thought over a picture's windows."""
+    found = [thought for thought in thoughts if thought is not None]
+    parts = ("text_update", "scene", "degradation", "plan")
+    return CoTOutput(**{part: torch.stack([getattr(thought, part) for thought in found]).mean(dim=0) for part in parts})
+
+
+def _split(thought: CoTOutput, count: int) -> list[CoTOutput]:
+    parts = ("text_update", "scene", "degradation", "plan")
+    return [CoTOutput(**{part: getattr(thought, part)[i : i + 1] for part in parts}) for i in range(count)]
+
+
+def _spread(value: Any, count: int, name: str) -> list[Any]:
+    """One value for all, or one each."""
+    if isinstance(value, str | int):
+        return [value] * count
+    if len(value) != count:
+        raise ConfigError(f"{len(value)} {name}s for {count} pictures; give one for all, or one for each")
+    return list(value)
+
+
+def _seeds(
+    seed: int | Sequence[int], generator: torch.Generator | Sequence[torch.Generator] | None, count: int
+) -> list[int]:
+    if generator is None:
+        return _spread(seed, count, "seed")
+    sources = [generator] * count if isinstance(generator, torch.Generator) else _spread(generator, count, "generator")
+    return [int(torch.randint(2**62, (), generator=source, device=source.device)) for source in sources]
+
+
+def _check_prompts(prompts: Sequence[Any]) -> None:
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise PromptError(
+                f"the prompt of picture {index + 1} is {prompt!r}; give words, or None for {DEFAULT_INSTRUCTION!r}"
+            )
+
+
+def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}; it must be at least 1")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
+    if output_type not in ("pil", "np", "pt", "picture"):
+        raise ConfigError(f"output_type is {output_type!r}; choose one of pil, np, pt, picture")
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"strength is {strength}; it must lie between 0 (the input) and 1 (the result)")
+
+
+def _output(picture: Picture, output_type: OutputType) -> Any:
+    if output_type == "picture":
+        return picture
+    if output_type == "pil":
+        return picture.to_pil()
+    if output_type == "np":
+        return picture.pixels
+    return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)))

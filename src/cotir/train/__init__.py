@@ -1,0 +1,1 @@
+"""Training: the objective, its multipliers, and what drives them."""

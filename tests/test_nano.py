@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from cotir.backbones import NANO
+from cotir.nano import CoTNanoTransformer2DModel
+
+ROWS, COLUMNS = 3, 4
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return CoTNanoTransformer2DModel(
+        width=8, blocks=(1, 1, 1), num_single_layers=1, num_attention_heads=1, joint_attention_dim=16, cot_depth=1
+    ).eval()
+
+
+def run(model, target, reference, text, time, **options):
+    return model(
+        torch.cat([target, reference], dim=1),
+        text,
+        torch.full((len(target),), time),
+        NANO.image_positions(ROWS, COLUMNS),
+        NANO.text_positions(text.shape[1]),
+        **options,
+    )
+
+
+@pytest.fixture
+def tokens():
+    generator = torch.Generator().manual_seed(1)
+    target, reference = torch.randn(2, 2, ROWS * COLUMNS, 192, generator=generator)
+    return target, reference, torch.randn(2, 5, 16, generator=generator)
+
+
+@pytest.mark.parametrize("time", [1.0, 0.3])
+def test_untrained_it_returns_its_input(model, tokens, time):
+    target, reference, text = tokens
+    velocity = run(model, target, reference, text, time).sample
+    torch.testing.assert_close(target - time * velocity, reference, rtol=0, atol=1e-5)
+
+
+def test_at_pure_noise_the_target_does_not_matter(model, tokens):
+    target, reference, text = tokens
+    torch.nn.init.normal_(model.exit.weight)
+    clean = [noise - run(model, noise, reference, text, 1.0).sample for noise in (target, -target)]
+    torch.testing.assert_close(*clean, rtol=0, atol=1e-4)
+
+
+def test_text_and_reference_matter(model, tokens):
+    target, reference, text = tokens
+    torch.nn.init.normal_(model.exit.weight)
+    velocity = run(model, target, reference, text, 1.0).sample
+    assert not torch.allclose(velocity, run(model, target, reference, -text, 1.0).sample, atol=1e-4)
+    assert not torch.allclose(velocity, run(model, target, -reference, text, 1.0).sample, atol=1e-4)
+
+
+def test_reasoning_is_predicted_only_when_asked_for(model, tokens):
+    target, reference, text = tokens
+    silent = run(model, target, reference, text, 1.0)
+    spoken = run(model, target, reference, text, 1.0, predict_reasoning=True)
+    assert silent.reasoning.plan is None
+    assert spoken.reasoning.scene.shape == spoken.reasoning.plan.shape == text.shape
+    assert torch.equal(silent.sample, spoken.sample)
+
+
+def test_every_parameter_learns(model, tokens):
+    target, reference, text = tokens
+    for gate in ("scene_gate", "degradation_gate", "plan_gate"):
+        torch.nn.init.ones_(getattr(model.trunk.cot_adapter, gate))
+    torch.nn.init.normal_(model.exit.weight)
+    output = run(model, target, reference, text, 0.5, predict_reasoning=True)
+    thoughts = output.reasoning
+    loss = sum(x.square().sum() for x in (output.sample, thoughts.scene, thoughts.degradation, thoughts.plan))
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_save_and_load_is_exact(model, tokens, tmp_path):
+    target, reference, text = tokens
+    torch.nn.init.normal_(model.exit.weight)
+    model.save_pretrained(tmp_path)
+    again = CoTNanoTransformer2DModel.from_pretrained(tmp_path)
+    assert torch.equal(
+        run(model, target, reference, text, 1.0).sample, run(again, target, reference, text, 1.0).sample
+    )
