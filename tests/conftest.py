@@ -3,6 +3,7 @@
 import pytest
 
 from golden_model import FAMILIES, write_folders
+from nano_model import write_tiny_pipeline
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def imported(tmp_path_factory):
 @pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
+
+
+@pytest.fixture(scope="session")
+def nano_folder(tmp_path_factory):
+    """A tiny random nano pipeline, as the folder that ``--model`` and ``from_pretrained`` take."""
+    return write_tiny_pipeline(tmp_path_factory.mktemp("nano"))

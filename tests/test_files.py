@@ -443,7 +443,12 @@ def test_orientation_is_applied_and_reset(tmp_path, kind, orientation):
 def test_16_bit_tiff_is_turned_once_and_keeps_its_words(tmp_path):
     array = noise((3, 5, 3), np.uint16)
     tifffile.imwrite(
-        tmp_path / "a.tif", array, photometric="rgb", description="words", extratags=[(274, 3, 1, 6, True)]
+        tmp_path / "a.tif",
+        array,
+        photometric="rgb",
+        description="words",
+        metadata=None,
+        extratags=[(274, 3, 1, 6, True)],
     )
     picture = files.read(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.to_array(), np.rot90(array, -1))

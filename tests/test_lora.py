@@ -191,7 +191,7 @@ def test_a_fused_model_is_saved_whole(family, tmp_path):
     assert torch.equal(velocity(again, family), velocity(model, family))
 
 
-def test_fuse_nano():
+def test_fuse_nano(tmp_path):
     model = tiny_nano()
     attach(model, 4, 1.0, generator=generator())
     randomise(model)
@@ -206,8 +206,14 @@ def test_fuse_nano():
     with torch.no_grad():
         unfused = model(**arguments).sample
         fuse(model)
-        assert (model(**arguments).sample - unfused).abs().max() <= 5e-6
-    assert not branches(model)
+        fused = model(**arguments).sample
+        assert (fused - unfused).abs().max() <= 5e-6
+        assert not branches(model)
+        model.save_pretrained(tmp_path)
+        again = CoTNanoTransformer2DModel.from_pretrained(tmp_path)
+        assert again.config["fused_lora"] is True
+        assert again.state_dict().keys() == model.state_dict().keys()
+        assert torch.equal(again(**arguments).sample, fused)
 
 
 def test_fuse_without_lora_is_an_error(family):

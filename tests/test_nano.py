@@ -76,11 +76,19 @@ def test_every_parameter_learns(model, tokens):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_times_are_not_rounded_with_the_model(model, tokens):
+    """0.9360 and 0.9370 are one number in bfloat16; the trunk tells them apart."""
+    target, reference, text = (x.bfloat16() for x in tokens)
+    sums = []
+    model.trunk.register_forward_hook(lambda _, __, output: sums.append(output.sample))
+    for time in (0.9360, 0.9370):
+        run(model.bfloat16(), target, reference, text, time)
+    assert not torch.equal(*sums)
+
+
 def test_save_and_load_is_exact(model, tokens, tmp_path):
     target, reference, text = tokens
     torch.nn.init.normal_(model.exit.weight)
     model.save_pretrained(tmp_path)
     again = CoTNanoTransformer2DModel.from_pretrained(tmp_path)
-    assert torch.equal(
-        run(model, target, reference, text, 1.0).sample, run(again, target, reference, text, 1.0).sample
-    )
+    assert torch.equal(run(model, target, reference, text, 1.0).sample, run(again, target, reference, text, 1.0).sample)

@@ -27,7 +27,10 @@ def test_parse_takes_any_case_and_line_breaks():
     [
         ("scene description: a answer: b", "lacks 'degradation description:', 'enhancement plan:'"),
         ("enhancement plan: p scene description: s degradation description: d answer: a", "in another order"),
-        ("scene description: a degradation description: enhancement plan: c answer: d", "the degradation part .* is empty"),
+        (
+            "scene description: a degradation description: enhancement plan: c answer: d",
+            "the degradation part .* is empty",
+        ),
     ],
 )
 def test_a_broken_trace_is_refused(text, message):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ def test_windows_cover_the_canvas_on_the_grid(height, width):
 
 def test_neighbours_share_the_overlap():
     tops = sorted({place.top for place in windows(1000, 256, size=256, overlap=32, multiple=8)})
-    assert all(later - earlier <= 256 - 32 for earlier, later in zip(tops, tops[1:], strict=False))
+    assert all(later - earlier <= 256 - 32 for earlier, later in pairwise(tops))
     assert tops[-1] + 256 == 1000
 
 

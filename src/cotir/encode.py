@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
+from diffusers.utils.torch_utils import get_module_execution_device
 from einops import rearrange
 from torch import Tensor
 from transformers import BertModel, CLIPTextModel, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
@@ -161,23 +162,27 @@ def _(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 @encode_image.register
 def _(vae: AutoencoderKLFlux2, pixels: Tensor) -> Tensor:
     mean = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
-    centre, spread = _flux2_statistics(vae)
+    centre, spread = _flux2_statistics(vae, mean.device)
     return (_pack(mean) - centre) / spread
 
 
 @decode_image.register
 def _(vae: AutoencoderKLFlux2, latents: Tensor) -> Tensor:
-    centre, spread = _flux2_statistics(vae)
+    centre, spread = _flux2_statistics(vae, latents.device)
     mean = _unpack(latents * spread + centre)
     decoded = vae.decode(mean.to(vae.dtype))  # pyright: ignore[reportArgumentType] - annotated as FloatTensor
     return decoded.sample  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _flux2_statistics(vae: AutoencoderKLFlux2) -> tuple[Tensor, Tensor]:
-    """Per-channel mean and standard deviation of packed latents, (1, C, 1, 1), kept by the autoencoder's batch norm."""
+def _flux2_statistics(vae: AutoencoderKLFlux2, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per-channel mean and standard deviation of packed latents, (1, C, 1, 1), kept by the autoencoder's batch norm.
+
+    An offloaded autoencoder is elsewhere until it runs, so they are moved to ``device``.
+    """
     mean, variance = vae.bn.running_mean, vae.bn.running_var
     assert mean is not None and variance is not None  # the released autoencoder tracks both
-    return mean[None, :, None, None], torch.sqrt(variance + vae.config["batch_norm_eps"])[None, :, None, None]
+    deviation = torch.sqrt(variance + vae.config["batch_norm_eps"])
+    return mean[None, :, None, None].to(device), deviation[None, :, None, None].to(device)
 
 
 def _pack(latents: Tensor) -> Tensor:
@@ -197,7 +202,7 @@ def bert_tokens(
     tokenizer: PreTrainedTokenizerBase, encoder: BertModel, texts: Sequence[str], length: int
 ) -> TextTokens:
     """Token embeddings by a BERT-like encoder (MiniLM), padded or cut to ``length``; padding is zero."""
-    ids, mask = _tokenize(tokenizer, texts, length, encoder.device)
+    ids, mask = _tokenize(tokenizer, texts, length, encoder)
     embeddings = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
     return TextTokens(embeddings * mask[..., None], mask)
 
@@ -213,7 +218,7 @@ def qwen3_tokens(
         )
         for text in texts
     ]
-    ids, mask = _tokenize(tokenizer, [str(chat) for chat in chats], length, encoder.device)
+    ids, mask = _tokenize(tokenizer, [str(chat) for chat in chats], length, encoder)
     states = encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
     layers = torch.stack([states[layer] for layer in QWEN3_LAYERS], dim=2)
     return TextTokens(rearrange(layers, "B L c D -> B L (c D)"), mask)
@@ -229,15 +234,16 @@ def t5_clip_tokens(
     length: int,
 ) -> TextTokens:
     """T5 token embeddings without an attention mask (FLUX.1 was trained so), and CLIP's pooled embedding."""
-    ids, mask = _tokenize(tokenizer_2, texts, length, encoder_2.device)
-    clip_ids, _ = _tokenize(tokenizer, texts, CLIP_LENGTH, encoder.device)
+    ids, mask = _tokenize(tokenizer_2, texts, length, encoder_2)
+    clip_ids, _ = _tokenize(tokenizer, texts, CLIP_LENGTH, encoder)
     pooled = encoder(input_ids=clip_ids).pooler_output
     return TextTokens(encoder_2(input_ids=ids).last_hidden_state, mask, pooled)
 
 
 def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int, device: torch.device
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int, encoder: PreTrainedModel
 ) -> tuple[Tensor, Tensor]:
+    device = get_module_execution_device(encoder)  # an offloaded encoder is elsewhere until it runs
     tokens = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     return torch.as_tensor(tokens["input_ids"]).to(device), torch.as_tensor(tokens["attention_mask"]).to(device)
 

@@ -58,6 +58,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
+        fused_lora: a LoRA has been fused into the trunk (:func:`cotir.lora.fuse`) and brought biases.
     """
 
     _supports_gradient_checkpointing = True
@@ -78,6 +79,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         rope_theta: int = 2000,
         cot_depth: int = 2,
         cot_mlp_ratio: float = 2.0,
+        fused_lora: bool = False,
     ) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width]
@@ -101,6 +103,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
             rope_theta=rope_theta,
             cot_depth=cot_depth,
             cot_mlp_ratio=cot_mlp_ratio,
+            fused_lora=fused_lora,
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoder = nn.ModuleList(

@@ -6,9 +6,8 @@ A picture is padded to the latent grid, never resized; one larger than the model
 overlapping windows. Text, reference latents and positions are computed once per picture (per window), never per step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,12 @@ from cotir import loading
 from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone, backbone_of
 from cotir.encode import TextTokens, condition, decode_image, encode_image, encode_text, to_grid, to_tokens
-from cotir.errors import ConfigError, PromptError, WeightsError
-from cotir.image import Canvas, Picture
-from cotir.prompts import DEFAULT_INSTRUCTION
+from cotir.errors import ConfigError, WeightsError
+from cotir.image import Picture
+from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
 from cotir.sampling import StepCallback, denoise, draw_noise
 from cotir.tiling import Blend, Window, windows
+from cotir.transformer import RoPE
 
 OutputType = Literal["pil", "np", "pt", "picture"]
 
@@ -54,20 +54,6 @@ class CoTIROutput(BaseOutput):
         if len(self.images) != 1:
             raise ConfigError(f"this output holds {len(self.images)} pictures; take them from .images")
         return self.images[0]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One picture on its way through the model."""
-
-    picture: Picture
-    canvas: Canvas
-    prompt: str
-    seed: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.canvas.tensor.shape[-2], self.canvas.tensor.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -134,6 +120,7 @@ class CoTIRPipeline(DiffusionPipeline):
         base: str | Path | None = None,
         adapter: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
+        rope: RoPE = "float64",
         **kwargs: Any,
     ) -> "CoTIRPipeline":
         """Load a model.
@@ -145,16 +132,23 @@ class CoTIRPipeline(DiffusionPipeline):
                 repository the preset names.
             adapter: folder or hub id of the adapter, where ``model`` is a preset.
             dtype: of the weights (``torch_dtype`` is taken too).
+            rope: ``released`` computes positions and times in ``dtype`` as the code did that the released adapters were
+                trained with; for a base and an adapter, since a whole pipeline folder says it itself.
             **kwargs: passed on to diffusers, e.g. ``quantization_config`` or ``device_map``.
 
         Raises:
+            ConfigError: a base and an adapter are given, and an option that applies to a whole pipeline folder only.
             WeightsError: something is missing or does not fit; the message says where to get it.
         """
         dtype = kwargs.pop("torch_dtype", dtype)
         source = loading.locate(model, base=base, adapter=adapter)
         if source.whole is not None:
+            if rope != "float64":
+                raise ConfigError(
+                    f"rope={rope!r} is for a base and an adapter; set it in {source.whole / 'transformer/config.json'}"
+                )
             return super().from_pretrained(source.whole, dtype=dtype, **kwargs)
-        return cls(**loading.assemble(source, dtype=dtype, **kwargs))
+        return cls(**loading.assemble(source, dtype=dtype, rope=rope, **kwargs))
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - its options pass through
         self, save_directory: str | Path, **kwargs: Any
@@ -183,8 +177,8 @@ class CoTIRPipeline(DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         *,
         steps: int | None = None,
-        seed: int | Sequence[int] = 0,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: Seeds = 0,
+        generator: Generators | None = None,
         strength: float = 1.0,
         batch_size: int = 1,
         predict_reasoning: bool = False,
@@ -213,22 +207,17 @@ class CoTIRPipeline(DiffusionPipeline):
             PromptError: an instruction is empty or their number does not fit.
             ConfigError: an option is out of range.
         """
-        pictures = [Picture.of(value) for value in (image if isinstance(image, list | tuple) else [image])]
-        prompts = _spread(prompt if prompt is not None else DEFAULT_INSTRUCTION, len(pictures), "prompt")
-        _check_prompts(prompts)
-        seeds = _seeds(seed, generator, len(pictures))
         steps = self.backbone.steps if steps is None else steps
         _check_options(steps=steps, batch_size=batch_size, output_type=output_type, strength=strength)
+        jobs = make_jobs(image, prompt, seed, generator, multiple=self.backbone.pixels_per_token)
+        if strength == 0 and not predict_reasoning:
+            return CoTIROutput(images=[_output(job.picture, output_type) for job in jobs])
 
-        jobs = [
-            _Job(picture, self.fit(picture), text, number)
-            for picture, text, number in zip(pictures, prompts, seeds, strict=True)
-        ]
-        batches = list(_batches(jobs, batch_size))
-        progress = _Progress(steps * sum(len(self._windows(batch[0])) for batch in batches), on_progress)
+        groups = list(batches(jobs, batch_size))
+        progress = _Progress(steps * sum(len(self._windows(group[0])) for group in groups), on_progress)
         request = _Request(steps, predict_reasoning, self._after_step(callback_on_step_end, progress))
         images, reasoning = [], []
-        for batch in batches:
+        for batch in groups:
             pixels, thoughts = self._restore(batch, request)
             for index, job in enumerate(batch):
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
@@ -237,15 +226,11 @@ class CoTIRPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return CoTIROutput(images=images, reasoning=reasoning if predict_reasoning else None)
 
-    def fit(self, picture: Picture) -> Canvas:
-        """Pad a picture to the latent grid."""
-        return Canvas.fit(picture, self.backbone.pixels_per_token)
-
     def encode_prompt(self, prompts: Sequence[str]) -> TextTokens:
         """Encode instructions with this pipeline's text encoders."""
         return encode_text(self.backbone, self.components, prompts)
 
-    def _restore(self, batch: Sequence[_Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
+    def _restore(self, batch: Sequence[Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
         """Run pictures of equal size through the model; pixels (B, 3, H, W) in about [-1, 1] and one thought each."""
         backbone, device = self.backbone, self._execution_device
         height, width = batch[0].size
@@ -274,7 +259,7 @@ class CoTIRPipeline(DiffusionPipeline):
             thoughts.append(result.reasoning)
         return blend.result(), _split(_mean(thoughts), len(batch)) if request.predict_reasoning else []
 
-    def _windows(self, job: _Job) -> list[Window]:
+    def _windows(self, job: Job) -> list[Window]:
         backbone = self.backbone
         return windows(*job.size, backbone.window, backbone.overlap, backbone.pixels_per_token)
 
@@ -289,14 +274,6 @@ class CoTIRPipeline(DiffusionPipeline):
         return on_step
 
 
-def _batches(jobs: Sequence[_Job], batch_size: int) -> Iterator[list[_Job]]:
-    """Neighbours of equal size, at most ``batch_size`` together, in order."""
-    for _, group in groupby(jobs, key=lambda job: job.size):
-        equal = list(group)
-        for start in range(0, len(equal), batch_size):
-            yield equal[start : start + batch_size]
-
-
 def _mean(thoughts: Sequence[CoTOutput | None]) -> CoTOutput:
     """The mean thought over a picture's windows."""
     found = [thought for thought in thoughts if thought is not None]
@@ -307,32 +284,6 @@ def _mean(thoughts: Sequence[CoTOutput | None]) -> CoTOutput:
 def _split(thought: CoTOutput, count: int) -> list[CoTOutput]:
     parts = ("text_update", "scene", "degradation", "plan")
     return [CoTOutput(**{part: getattr(thought, part)[i : i + 1] for part in parts}) for i in range(count)]
-
-
-def _spread(value: Any, count: int, name: str) -> list[Any]:
-    """One value for all, or one each."""
-    if isinstance(value, str | int):
-        return [value] * count
-    if len(value) != count:
-        raise ConfigError(f"{len(value)} {name}s for {count} pictures; give one for all, or one for each")
-    return list(value)
-
-
-def _seeds(
-    seed: int | Sequence[int], generator: torch.Generator | Sequence[torch.Generator] | None, count: int
-) -> list[int]:
-    if generator is None:
-        return _spread(seed, count, "seed")
-    sources = [generator] * count if isinstance(generator, torch.Generator) else _spread(generator, count, "generator")
-    return [int(torch.randint(2**62, (), generator=source, device=source.device)) for source in sources]
-
-
-def _check_prompts(prompts: Sequence[Any]) -> None:
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(
-                f"the prompt of picture {index + 1} is {prompt!r}; give words, or None for {DEFAULT_INSTRUCTION!r}"
-            )
 
 
 def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:

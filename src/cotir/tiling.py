@@ -1,7 +1,7 @@
 """Pictures larger than the model's window: overlapping windows, blended with smooth weights.
 
 Every window is cut from one canvas and one noise field, so that neighbours agree; where they overlap, their weights
-rise and fall linearly, and the sum is divided out.
+rise and fall smoothly, and the sum is divided out.
 """
 
 from collections.abc import Iterator
@@ -88,6 +88,8 @@ class Blend:
         return self.pixels.div_(self.weight)
 
     def _ramp(self, length: int) -> Tensor:
-        """Rises over ``overlap`` pixels, stays at 1, falls; never 0, so that a lone edge keeps its pixels."""
+        """Rises over ``overlap`` pixels, stays at 1, falls; never 0, so that the canvas's edge keeps its pixels."""
         distance = torch.arange(length).minimum(torch.arange(length).flip(0)) + 1
-        return (distance / (self.overlap + 1)).clamp(max=1.0)
+        share = (distance / (self.overlap + 1)).clamp(max=1.0)
+        # Smoothstep: flat at both ends, so that a window's edge, which sees no context, counts least.
+        return share * share * (3 - 2 * share)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # asked of this module as a pipeline is loaded
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
-from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
 from cotir.adapter import CoTAdapter, CoTOutput, Rotary
@@ -23,9 +23,12 @@ RoPE = Literal["float64", "released"]
 Rounding = Literal["diffusers", "released"]
 
 
-@dataclass
-class CoTTransformerOutput(BaseOutput):
-    """``sample`` is the velocity (B, N_img, C) of every image token; ``reasoning`` is what the adapter thought."""
+@dataclass(frozen=True)
+class CoTTransformerOutput:
+    """``sample`` is the velocity (B, N_img, C) of every image token; ``reasoning`` is what the adapter thought.
+
+    No mapping as diffusers' outputs are: accelerate would take one apart and fail to put it together again.
+    """
 
     sample: Tensor
     reasoning: CoTOutput
@@ -37,8 +40,8 @@ class CoTFluxTransformer2DModel(FluxTransformer2DModel):
     Args beyond diffusers' class:
         cot_depth: blocks of the adapter.
         cot_mlp_ratio: MLP width of the adapter over the hidden width.
-        rope: ``float64`` computes rotary frequencies as diffusers does; ``released`` in the model's dtype, as the
-            released code does (see :mod:`cotir.released`).
+        rope: ``float64`` computes rotary frequencies as diffusers does, and times in float32; ``released`` rounds
+            positions and times to the model's dtype first, as the released code does (see :mod:`cotir.released`).
         rounding: ``released`` reproduces the released code's bfloat16 rounding in normalisation and attention bias.
     """
 
@@ -83,6 +86,11 @@ class CoTFluxTransformer2DModel(FluxTransformer2DModel):
         if rounding == "released":
             use_released_rounding(self)
 
+    @property
+    def latent_channels(self) -> int:
+        """Channels C of a latent cell."""
+        return self.config["in_channels"]
+
     # Narrower than diffusers': no attention extras, ControlNet or key-value cache, and always an output object.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -108,11 +116,11 @@ class CoTFluxTransformer2DModel(FluxTransformer2DModel):
             guidance: distilled guidance scale (B,), or None for a base without a guidance embedder.
             predict_reasoning: also predict the embeddings of scene, degradation and plan.
         """
-        # diffusers works in thousandths of the flow time
-        times = [1000 * x.to(hidden_states.dtype) for x in (timestep, guidance) if x is not None]
+        dtype = hidden_states.dtype
+        times = [_thousandths(self, x, dtype) for x in (timestep, guidance) if x is not None]
         temb = self.time_text_embed(*times, pooled_projections)
         img, txt = self.x_embedder(hidden_states), self.context_embedder(encoder_hidden_states)
-        rotary = _rotary(self, txt_ids, img_ids, hidden_states.dtype)
+        rotary = _rotary(self, txt_ids, img_ids, dtype)
 
         for block in self.transformer_blocks:
             txt, img = _run(self, block, img, txt, temb, rotary)
@@ -187,6 +195,11 @@ class CoTFlux2Transformer2DModel(Flux2Transformer2DModel):
                 ):
                     layer.bias = nn.Parameter(torch.zeros(layer.out_features))
 
+    @property
+    def latent_channels(self) -> int:
+        """Channels C of a latent cell."""
+        return self.config["in_channels"]
+
     # Narrower than diffusers': no attention extras, ControlNet or key-value cache, and always an output object.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -210,14 +223,13 @@ class CoTFlux2Transformer2DModel(Flux2Transformer2DModel):
             guidance: distilled guidance scale (B,), or None for a base without a guidance embedder.
             predict_reasoning: also predict the embeddings of scene, degradation and plan.
         """
-        # diffusers works in thousandths of the flow time
-        times = [x if x is None else 1000 * x.to(hidden_states.dtype) for x in (timestep, guidance)]
-        temb = self.time_guidance_embed(*times)
+        dtype = hidden_states.dtype
+        temb = self._embed_times(timestep, guidance, dtype)
         modulation_img = self.double_stream_modulation_img(temb)
         modulation_txt = self.double_stream_modulation_txt(temb)
         modulation_single = self.single_stream_modulation(temb)
         img, txt = self.x_embedder(hidden_states), self.context_embedder(encoder_hidden_states)
-        rotary = _rotary(self, txt_ids, img_ids, hidden_states.dtype)
+        rotary = _rotary(self, txt_ids, img_ids, dtype)
 
         for block in self.transformer_blocks:
             txt, img = _run(self, block, img, txt, modulation_img, modulation_txt, rotary)
@@ -232,8 +244,21 @@ class CoTFlux2Transformer2DModel(Flux2Transformer2DModel):
         velocity = self.proj_out(self.norm_out(img, temb))
         return CoTTransformerOutput(sample=velocity, reasoning=reasoning)
 
+    def _embed_times(self, timestep: Tensor, guidance: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """``time_guidance_embed`` written out: diffusers' own casts the sinusoids to the dtype of the time."""
+        embed = self.time_guidance_embed
+        temb = embed.timestep_embedder(embed.time_proj(_thousandths(self, timestep, dtype)).to(dtype))
+        if guidance is None or embed.guidance_embedder is None:
+            return temb
+        return temb + embed.guidance_embedder(embed.time_proj(_thousandths(self, guidance, dtype)).to(dtype))
+
 
 CoTTransformer = CoTFluxTransformer2DModel | CoTFlux2Transformer2DModel
+
+
+def _thousandths(model: CoTTransformer, time: Tensor, dtype: torch.dtype) -> Tensor:
+    """A time or a guidance scale as diffusers' sinusoids count it; bfloat16 would be off by up to 3.6 of 1000."""
+    return 1000 * (time.to(dtype) if isinstance(model.pos_embed, ReleasedRoPE) else time.float())
 
 
 def _rotary(model: CoTTransformer, txt_ids: Tensor, img_ids: Tensor, dtype: torch.dtype) -> Rotary:

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import pairwise
 
 import cv2
@@ -39,7 +40,11 @@ from cotir.errors import ConfigError, ImageError
 SEVERITIES = (0.0, 0.15, 0.35, 0.6, 0.8, 1.0)
 SIZES = ((16, 16), (17, 31), (64, 96), (512, 512))
 
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+without_av = pytest.mark.skipif(find_spec("av") is None, reason="av is missing; pip install 'cotir[video]'")
+every_kind = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, id=name, marks=[without_av] if name == "h264" else []) for name, kind in KINDS.items()],
+)
 
 
 def textured(height, width, seed):

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from cotir.train.objective import cosine_distance, flow_loss, interpolate, log_flow_loss, released_distance
+from cotir.train.objective import balanced_flow_loss, cosine_distance, flow_loss, interpolate, released_distance
 from golden_model import FAMILIES, GOLDEN, vectors
 
 RECORDED = json.loads((GOLDEN / "vectors.json").read_text(encoding="utf-8"))
@@ -51,11 +51,35 @@ def test_cosine_distance_ignores_padding():
     assert cosine_distance(a, -a, mask).item() == pytest.approx(2, abs=1e-6)
 
 
-@pytest.mark.parametrize("time", [1.0, 0.25])
-def test_log_flow_loss_is_the_log_error_of_the_clean_prediction(time):
+@pytest.fixture
+def tensors():
     torch.manual_seed(0)
-    clean, noise, velocity = torch.randn(3, 2, 6, 4)
+    return torch.randn(3, 2, 6, 4)
+
+
+def error_of_the_clean_prediction(velocity, clean, noise, times):
+    predicted = interpolate(clean, noise, times) - times[:, None, None] * velocity
+    return (predicted - clean).square().mean(dim=(1, 2))
+
+
+@pytest.mark.parametrize("time", [1.0, 0.25])
+def test_balanced_loss_of_power_0_is_the_log_error_of_the_clean_prediction(tensors, time):
+    clean, noise, velocity = tensors
     times = torch.full((2,), time)
-    predicted = interpolate(clean, noise, times) - time * velocity
-    expected = ((predicted - clean).square().mean(dim=(1, 2)) + 1e-3).log().mean()
-    assert log_flow_loss(velocity, clean, noise, times, floor=1e-3).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected = ((error_of_the_clean_prediction(velocity, clean, noise, times) + 1e-3) / 0.05).log().mean()
+    loss = balanced_flow_loss(velocity, clean, noise, times, power=0, floor=1e-3)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_balanced_loss_of_power_1_is_the_flow_loss_at_pure_noise(tensors):
+    clean, noise, velocity = tensors
+    loss = balanced_flow_loss(velocity, clean, noise, torch.ones(2), power=1, floor=0, scale=1)
+    assert loss.item() == pytest.approx(flow_loss(velocity, clean, noise).item() - 1, rel=1e-5)
+
+
+def test_balanced_loss_is_continuous_in_its_power(tensors):
+    clean, noise, velocity = tensors
+    near, at = (
+        balanced_flow_loss(velocity, clean, noise, torch.ones(2), power=power, floor=1e-3) for power in (1e-4, 0)
+    )
+    assert near.item() == pytest.approx(at.item(), rel=1e-3)

@@ -1,7 +1,22 @@
 """Degradations: what happens to light between the scene and the file, as pure operators with recorded parameters."""
 
 # Importing a family registers its kinds.
-from cotir.degrade import blur, compression, light, noise, resolution, weather
+from cotir.degrade import (
+    ageing,
+    blur,
+    colour,
+    compression,
+    light,
+    medium,
+    noise,
+    optics,
+    raindrop,
+    resolution,
+    screen,
+    shadow,
+    watermark,
+    weather,
+)
 from cotir.degrade.base import (
     KINDS,
     STAGES,
@@ -27,7 +42,9 @@ __all__ = [
     "Params",
     "Recipe",
     "Stage",
+    "ageing",
     "blur",
+    "colour",
     "compose",
     "compression",
     "describe",
@@ -35,11 +52,17 @@ __all__ = [
     "kind_named",
     "light",
     "light_path",
+    "medium",
     "noise",
+    "optics",
+    "raindrop",
     "resolution",
     "sample_recipe",
+    "screen",
+    "shadow",
     "to_json",
     "to_linear",
     "to_srgb",
+    "watermark",
     "weather",
 ]

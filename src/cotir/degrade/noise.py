@@ -1,4 +1,4 @@
-"""Noise: of the textbook (Gaussian) and of a sensor (Poisson-Gaussian on a Bayer mosaic, in linear light)."""
+"""Noise: of the textbook (Gaussian), of a sensor (Poisson-Gaussian on a Bayer mosaic, in linear light), impulses."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -86,3 +86,50 @@ def demosaic(field: Image) -> Image:
         cv2.filter2D(blue, -1, _DEMOSAIC_RED_BLUE, borderType=border),
     )
     return cast(Image, cv2.merge(planes))
+
+
+@dataclass(frozen=True)
+class ImpulseNoiseParams(Params):
+    """Pixels that are lost."""
+
+    model: Literal["salt_and_pepper", "random_valued"]
+    share: float
+    """Probability that a pixel is hit, or a channel of it for ``random_valued``."""
+    salt: float
+    """Share of white among the hit pixels; for ``salt_and_pepper``."""
+    seed: int
+
+
+@register
+class ImpulseNoise(Degradation[ImpulseNoiseParams]):
+    """``y = v`` with probability ``share``, else ``y = x``: dead photosites, bits flipped in memory or on a line.
+
+    Gonzalez and Woods, Digital Image Processing (4th edition, 2018), section 5.2, and Nikolova (JMIV 20, 2004).
+
+    - ``salt_and_pepper``: all channels of a pixel turn white or black.
+    - ``random_valued``: each channel by itself takes a value uniform in [0, 1].
+
+    More noise contains the less: a pixel is hit where a fixed uniform field is below ``share``.
+    """
+
+    name = "impulse_noise"
+    stage = "sensor"
+    rank = 6
+    record = ImpulseNoiseParams
+
+    def _draw(self, rng: np.random.Generator, severity: float) -> ImpulseNoiseParams:
+        return ImpulseNoiseParams(
+            model="salt_and_pepper" if rng.random() < 0.5 else "random_valued",
+            share=between(0.0, pick(rng, 0.2, 0.3), severity**1.5),
+            salt=pick(rng, 0.3, 0.7),
+            seed=draw_seed(rng),
+        )
+
+    def _damage(self, image: Image, params: ImpulseNoiseParams) -> Image:
+        rng = np.random.default_rng(params.seed)
+        channels = 1 if params.model == "salt_and_pepper" else 3
+        hit = rng.random((*image.shape[:2], channels), dtype=np.float32) < params.share
+        value = rng.random((*image.shape[:2], channels), dtype=np.float32)
+        if params.model == "salt_and_pepper":
+            value = (value < params.salt).astype(np.float32)
+        return np.where(hit, value, image)

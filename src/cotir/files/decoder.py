@@ -5,6 +5,8 @@ tifffile (TIFF).
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -214,8 +216,10 @@ def _tiff(image: Image.Image, file: BinaryIO | None) -> Samples:
         extra = tuple(int(kind) for kind in page.extrasamples)
         inverted = int(page.photometric) == 0
     if space is None or values.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"is a TIFF of {values.dtype} {page.photometric.name.lower()}; CoTIR reads 8 and 16 bits of "
-                         "gray, RGB and CMYK, so convert it first")  # fmt: skip
+        layout = str(getattr(page.photometric, "name", page.photometric)).lower()
+        raise ImageError(
+            f"is a TIFF of {values.dtype} {layout}; CoTIR reads 8 and 16 bits of gray, RGB and CMYK: convert it first"
+        )
     values = np.moveaxis(values, 0, -1) if planes_first else values
     values = values if values.ndim == 3 else values[..., None]
     colour, rest = np.split(values, [CHANNELS[space]], axis=-1)
@@ -228,13 +232,19 @@ def _tiff(image: Image.Image, file: BinaryIO | None) -> Samples:
     return Samples(np.ascontiguousarray(colour), space, alpha, notes=notes)
 
 
-def _tifffile(file: BinaryIO) -> "tifffile.TiffFile":
+@contextmanager
+def _tifffile(file: BinaryIO) -> "Iterator[tifffile.TiffFile]":
+    """Open a TIFF; what tifffile says about damage comes out as ValueError."""
     import tifffile
 
     # without a handler of its own it prints what it thinks of a damaged file; the error says it already
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     file.seek(0)
-    return tifffile.TiffFile(file)
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            yield tiff
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
 
 
 def _unmultiplied(colour: Integers, alpha: Integers) -> Integers:

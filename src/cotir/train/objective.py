@@ -31,21 +31,27 @@ def flow_loss(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
     return (velocity.float() - (noise - clean).float()).square().mean()
 
 
-def log_flow_loss(velocity: Tensor, clean: Tensor, noise: Tensor, time: Tensor, floor: float) -> Tensor:
-    """Mean over samples of ``log(t^2 mse(v, v*) + floor)``; a scalar.
+def balanced_flow_loss(
+    velocity: Tensor, clean: Tensor, noise: Tensor, time: Tensor, *, power: float, floor: float, scale: float = 0.05
+) -> Tensor:
+    """Mean over samples of the Box-Cox transform ``((e / scale)^power - 1) / power`` of the clean prediction's error e.
 
-    ``t (v* - v)`` is the error of the clean prediction ``x_t - t v``, so this is the mean PSNR of the prediction up to
-    sign and scale: a lightly damaged picture counts as much as a ruined one; a plain mean square is ruled by the worst.
+    ``e = t^2 mse(v, v*) + floor``, where ``t (v* - v)`` is the error of ``x_t - t v``. Power 1 is the mean square,
+    ruled by the most damaged pictures; power 0 is its logarithm, the mean PSNR up to sign and scale, in which a lightly
+    damaged picture counts as much as a ruined one. Box & Cox (1964), "An analysis of transformations", eq. 1.
 
     Args:
         velocity: predicted (B, N, C).
         clean: x_1 (B, N, C).
         noise: standard normal (B, N, C).
         time: t in (0, 1] (B,).
+        power: in [0, 1].
         floor: mean square error, in latent units, below which a sample counts as solved.
+        scale: error whose gradient is the same for every power.
     """
     error = (velocity.float() - (noise - clean).float()).square().mean(dim=(1, 2))
-    return (time.square() * error + floor).log().mean()
+    log_error = ((time.square() * error + floor) / scale).log()
+    return (log_error if power == 0 else (power * log_error).expm1() / power).mean()
 
 
 def cosine_distance(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
