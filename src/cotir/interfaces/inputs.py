@@ -18,9 +18,10 @@ _EARLIER = re.compile(r"(.+)_(restored|compare)")
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one folder under ``root``, or all those named one by one (``root`` is None)."""
+    """Names of pictures in one folder, found under the input folder ``root`` or named one by one (``root`` is None)."""
 
-    sources: tuple[Path, ...]
+    folder: Path
+    names: Sequence[str]
     root: Path | None = None
 
 
@@ -86,7 +87,7 @@ class Inputs:
     def survey(self) -> Survey:
         """Count what :meth:`groups` will give."""
         tally = _Tally(self.left_out, {}, set())
-        pictures = sum(len(group.sources) for group in self._groups(tally))
+        pictures = sum(len(group.names) for group in self._groups(tally))
         return Survey(pictures, tally.left_out, tuple(tally.unreadable.items()), frozenset(tally.folders))
 
     def own(self, path: Path) -> bool:
@@ -102,9 +103,12 @@ class Inputs:
         return frozenset(os.path.realpath(path) for path in self.files)
 
     def _groups(self, tally: _Tally) -> Iterator[Group]:
-        if self.files:
-            yield Group(self.files)
         named = {_place(path) for path in self.files}
+        together: dict[Path, list[str]] = {}
+        for path in self.files:
+            together.setdefault(path.parent, []).append(path.name)
+        for folder, names in together.items():
+            yield Group(folder, names)
         for root in self.folders:
             pending = [root]
             while pending:
@@ -114,9 +118,9 @@ class Inputs:
                     continue
                 tally.folders.add(real)
                 pictures, below = _listed(folder, tally)
-                sources = tuple(folder / name for name in pictures if (real, name) not in named)
-                if sources:
-                    yield Group(sources, root)
+                names = [name for name in pictures if (real, name) not in named]
+                if names:
+                    yield Group(folder, names, root)
                 if self.recursive:
                     pending.extend(folder / name for name in reversed(below))
 

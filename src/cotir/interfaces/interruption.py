@@ -9,8 +9,8 @@ from types import FrameType, TracebackType
 class Interruption(AbstractContextManager["Interruption"]):
     """While it is entered, Ctrl-C raises KeyboardInterrupt at once and is remembered.
 
-    Python drops an exception raised while a destructor or a callback of a C library runs, and the import of a large library
-    is full of them. :meth:`check` raises it again.
+    Python drops an exception raised while a destructor or a callback of a C library runs, and importing a large library
+    runs many of them. :meth:`check` raises it again.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cotir.errors import ConfigError
+from cotir.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -49,12 +49,13 @@ class Model:
         """Build the pipeline.
 
         Raises:
-            WeightsError: something is missing or does not fit.
+            WeightsError: something is missing, damaged or does not fit.
             ConfigError: the device is not there.
         """
         import diffusers
         import torch
         import transformers
+        from safetensors import SafetensorError
 
         from cotir.pipeline import CoTIRPipeline
 
@@ -64,10 +65,15 @@ class Model:
         device = find_device(self.device)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        pipeline = CoTIRPipeline.from_pretrained(
-            self.name, base=self.base, adapter=self.adapter, torch_dtype=self._dtype()
-        )
-        return pipeline.to(device)
+        try:
+            return CoTIRPipeline.from_pretrained(
+                self.name, base=self.base, adapter=self.adapter, torch_dtype=self._dtype()
+            ).to(device)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise WeightsError(
+                f"the model {self.name} cannot be loaded; check that its files are whole "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
     def _dtype(self) -> "torch.dtype":
         import torch

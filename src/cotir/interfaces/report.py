@@ -92,7 +92,7 @@ class Report(AbstractContextManager["Report"]):
         """A picture could not be restored; with ``trace``, the traceback of that is printed too."""
         self.failed += 1
         line = str(message)
-        self._tell(legible(line if line.startswith(str(source)) else f"{source}: {line}"), "red", error=True)
+        self._tell(legible(line if line.startswith(f"{source}:") else f"{source}: {line}"), "red", error=True)
         if trace is not None:
             say("".join(traceback.format_exception(trace)), error=True)
 
@@ -102,7 +102,7 @@ class Report(AbstractContextManager["Report"]):
 
     def add_summary(self, left_out: int) -> None:
         """Print the count; ``left_out`` outputs of earlier runs were not among the pictures."""
-        note = f"; {left_out} outputs of earlier runs left out" if left_out else ""
+        note = f"; outputs of earlier runs left out: {left_out}" if left_out else ""
         say(f"{self._counts()} in {time.monotonic() - self._started:.1f} s{note}", "bold")
 
     def add_interruption(self, *, overwrite: bool) -> None:

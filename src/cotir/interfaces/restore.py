@@ -38,7 +38,6 @@ class Options:
     """None leaves the model's own number."""
     seed: int = 0
     strength: float = 1.0
-    compare: bool = False
     existing: Existing = Existing.FAIL
     quality: int | None = None
     max_pixels: int = MAX_PIXELS
@@ -53,7 +52,7 @@ class Plan:
     targets: Targets
 
     @classmethod
-    def of(cls, arguments: list[str], output: str | None, *, recursive: bool, format: str) -> "Plan":
+    def of(cls, arguments: list[str], output: str | None, *, recursive: bool, format: str, compare: bool) -> "Plan":
         """Check the names given on the command line.
 
         Raises:
@@ -61,7 +60,7 @@ class Plan:
         """
         inputs = Inputs.of(arguments, recursive=recursive, excluded=output_folder(output))
         _check_found(inputs)
-        return cls(inputs, Targets(inputs, output, format))
+        return cls(inputs, Targets(inputs, output, format=format, compare=compare))
 
 
 def read_prompt(text: str | None) -> str:
@@ -155,8 +154,9 @@ def _restore(
         on_progress=on_progress,
     ).image
     # the result comes last: where it is, the comparison is too
-    if options.compare and (options.existing is Existing.REPLACE or not os.path.lexists(job.comparison)):
-        write(before_and_after(picture, restored), job.comparison)
+    comparison = job.comparison
+    if comparison is not None and (options.existing is Existing.REPLACE or not os.path.lexists(comparison)):
+        write(before_and_after(picture, restored), comparison)
     write(restored, job.target, format=job.format, quality=options.quality)
     notes = (*picture.carried.notes, *losses(restored, job.target, format=job.format))
     return _Result(job.target, restored, notes)
@@ -182,8 +182,7 @@ def _stays(job: Job, inputs: Inputs, options: Options) -> bool:
     Raises:
         ImageError: something is in the way that may not be replaced.
     """
-    outputs = (job.target, job.comparison) if options.compare else (job.target,)
-    there = [path for path in outputs if os.path.lexists(path)]
+    there = [path for path in (job.target, job.comparison) if path is not None and os.path.lexists(path)]
     if options.existing is Existing.SKIP:
         return job.target in there
     if there and options.existing is Existing.FAIL:
@@ -216,6 +215,6 @@ def _check_found(inputs: Inputs) -> None:
     if missing:
         raise ConfigError(f"{', '.join(map(str, missing[:3]))}: there is no such file or folder; check the name")
     where = ", ".join(str(folder) for folder in inputs.folders[:3])
-    left_out = f", only {inputs.survey.left_out} outputs of earlier runs" if inputs.survey.left_out else ""
+    left_out = ", only outputs of earlier runs" if inputs.survey.left_out else ""
     deeper = "" if inputs.recursive else "; --recursive looks into sub-folders too"
     raise ConfigError(f"{where}: there is no picture in it{left_out}{deeper}")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cotir.files.encoder import Kind
 from cotir.errors import ConfigError
 from cotir.files import SUFFIXES, kind_for
+from cotir.files.encoder import Kind
 from cotir.image import Carried, Picture
 from cotir.interfaces.inputs import Group, Inputs
 
@@ -30,11 +30,11 @@ class Names:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def take(self, source: Path, rest: str, *, tagged: bool) -> str:
-        """A new name for a result of ``source``.
+    def take(self, source: str, rest: str, *, tagged: bool) -> str:
+        """A new name for a result.
 
         Args:
-            source: the picture it is made from.
+            source: name of the picture it is made from.
             rest: what follows its stem, with the suffix.
             tagged: tell it from its namesakes by the source's suffix (``a_jpg``) rather than by a number (``a_2``).
         """
@@ -53,10 +53,10 @@ class Job:
 
     source: Path
     target: Path
-    comparison: Path
-    """Name of the before | after picture."""
     format: str | None
     """For :func:`cotir.files.write`; None goes by the target's suffix."""
+    comparison: Path | None = None
+    """The before | after picture, if there is to be one."""
     mark: str = ""
     names: Names = field(default_factory=Names, repr=False)
 
@@ -69,7 +69,7 @@ class Job:
         """The same job with another target where the file turned out to be of another kind than its name says."""
         if self.target.suffix.lower() in kind.suffixes:
             return self
-        name = self.names.take(self.source, self.mark + kind.suffixes[0], tagged=True)
+        name = self.names.take(self.source.name, self.mark + kind.suffixes[0], tagged=True)
         return replace(self, target=self.target.with_name(name))
 
 
@@ -81,13 +81,14 @@ class Targets:
         output: ``-o``; None writes next to the input. An existing folder, a name that ends in a slash or has no
             picture's suffix is a folder, anything else a file.
         format: one of :data:`cotir.files.FORMATS`.
+        compare: give every picture a before | after picture too.
 
     Raises:
         ConfigError: the output does not fit the inputs or the format.
     """
 
-    def __init__(self, inputs: Inputs, output: str | None, format: str) -> None:
-        self._format = format
+    def __init__(self, inputs: Inputs, output: str | None, *, format: str, compare: bool = False) -> None:
+        self._format, self._compare = format, compare
         self._folder = self._file = None
         if output is not None and _is_file_name(output):
             self._file = _checked_file(Path(output), inputs, format)
@@ -96,30 +97,37 @@ class Targets:
             if self._folder.exists() and not self._folder.is_dir():
                 raise ConfigError(f"-o {output} is no folder and no picture's name; give a folder or a name like a.png")
         self._roots = _roots(inputs)
-        self._named: dict[Path, Names] = {}
+        self._named: dict[str, Names] = {}
 
-    def jobs(self, group: Group) -> list[Job]:
+    def jobs(self, group: Group) -> Iterator[Job]:
         """The jobs of a group, in its order."""
         if self._file is not None:
-            comparison = self._file.with_name(_shortened(self._file.stem, "_compare.png"))
-            return [Job(source, self._file, comparison, None) for source in group.sources]
+            comparison = self._file.with_name(_shortened(self._file.stem, "_compare.png")) if self._compare else None
+            yield from (Job(group.folder / name, self._file, None, comparison) for name in group.names)
+            return
+        folder, mark = self._place(group)
         # a folder's names can be forgotten once it is done, those of files named one by one cannot
-        known = self._named if group.root is None else dict(self._named)
-        endings = [_ending(_split(source)[1], self._format) for source in group.sources]
-        # whoever keeps its name goes first
-        order = sorted(range(len(endings)), key=lambda i: endings[i] != _split(group.sources[i])[1])
-        jobs = {i: self._job(group.sources[i], endings[i], group.root, known) for i in order}
-        return [jobs[i] for i in range(len(endings))]
+        real = os.path.realpath(folder)
+        names = self._named.setdefault(real, Names()) if group.root is None else self._named.get(real, Names())
+        kept = dict.fromkeys(name for name in group.names if self._ending(name) == _split(name)[1])
+        if len(kept) < len(group.names):
+            # whoever keeps its suffix chooses first
+            kept = {name: names.take(name, mark + _split(name)[1], tagged=False) for name in kept}
+        for name in group.names:
+            target = kept.get(name) or names.take(name, mark + self._ending(name), tagged=name not in kept)
+            comparison = folder / names.take(name, "_compare.png", tagged=True) if self._compare else None
+            yield Job(group.folder / name, folder / target, self._format, comparison, mark, names)
 
-    def _job(self, source: Path, ending: str, root: Path | None, known: dict[Path, Names]) -> Job:
-        folder, mark = source.parent, "_restored"
-        if self._folder is not None:
-            within = Path() if root is None else self._roots[root] / source.parent.relative_to(root)
-            folder, mark = self._folder / within, ""
-        names = known.setdefault(folder, Names())
-        target = folder / names.take(source, mark + ending, tagged=ending != _split(source)[1])
-        comparison = folder / names.take(source, "_compare.png", tagged=True)
-        return Job(source, target, comparison, self._format, mark, names)
+    def _place(self, group: Group) -> tuple[Path, str]:
+        """The folder of a group's results, and what marks their names."""
+        if self._folder is None:
+            return group.folder, "_restored"
+        if group.root is None:
+            return self._folder, ""
+        return self._folder / self._roots[group.root] / group.folder.relative_to(group.root), ""
+
+    def _ending(self, name: str) -> str:
+        return _ending(_split(name)[1], self._format)
 
 
 def jobs(inputs: Inputs, targets: Targets) -> Iterator[Job]:
@@ -153,12 +161,13 @@ def _roots(inputs: Inputs) -> dict[Path, Path]:
     if not inputs.files and len(inputs.folders) == 1:
         return {inputs.folders[0]: Path()}
     names = Names()
-    return {root: Path(names.take(Path(root.resolve().name), "", tagged=False)) for root in inputs.folders}
+    return {root: Path(names.take(root.resolve().name, "", tagged=False)) for root in inputs.folders}
 
 
-def _split(source: Path) -> tuple[str, str]:
+def _split(name: str) -> tuple[str, str]:
     """Stem and suffix; a suffix that is no picture's belongs to the stem."""
-    return (source.stem, source.suffix) if source.suffix.lower() in SUFFIXES else (source.name, "")
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a path for each of a million names takes too long
+    return (stem, suffix) if suffix.lower() in SUFFIXES else (name, "")
 
 
 @cache
