@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cotir.bench.traces import VAGUE, WORDS, describe_scene, write_instruction, write_trace
+from cotir.bench.phrases import VAGUE
+from cotir.bench.traces import WORDS, describe_scene, write_instruction, write_trace
 from cotir.degrade import KINDS, sample_recipe
 from cotir.degrade.compose import Applied
 from cotir.errors import ConfigError
@@ -57,6 +58,7 @@ def test_the_scene_is_what_was_measured():
     red[..., 0] = 0.9
     assert describe_scene(red) == "a dark, low-contrast scene in red tones with smooth texture"
     assert describe_scene(np.full((32, 32, 3), 0.8, np.float32)).startswith("a bright, low-contrast scene in gray")
+    assert describe_scene(np.full((32, 32, 3), 0.5, np.float32)).startswith("an evenly lit, low-contrast scene in gray")
 
 
 def test_a_kind_without_words_is_named(rng, picture):

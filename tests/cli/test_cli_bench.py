@@ -1,5 +1,7 @@
 """``cotir bench`` and ``cotir degrade``: what is printed, and the exit codes."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -48,6 +50,20 @@ def test_verify_names_what_is_wrong(build, cotir, tmp_path):
     assert outcome.code == 1
     assert outcome.err.startswith("test/lq/noise-test-00000.png: has the sha256")
     assert "1 faults" in outcome.out
+
+
+def test_stats_plan_and_gallery(build, cotir, tmp_path):
+    build()
+    table = cotir("bench", "stats", tmp_path / "out")
+    assert table.code == 0 and "8 samples of 2 photos in 2 shards" in table.out and "haze-blur" in table.out
+    numbers = json.loads(cotir("bench", "stats", tmp_path / "out", "--json").out)
+    assert numbers["samples"] == 8 and {each["kind"] for each in numbers["kinds"]} == {"noise", "haze", "blur"}
+    page = cotir("bench", "gallery", tmp_path / "out", "-o", tmp_path / "page.html", "--width", 32)
+    assert page.code == 0 and page.out.startswith(f"6 pairs -> {tmp_path / 'page.html'}, ")
+    recipe = ("--recipe", tmp_path / "r.yaml", "--pilot", 8, "--size", 32, "--cores", 48)
+    plan = cotir("bench", "plan", tmp_path / "photos", *recipe)
+    assert plan.code == 0 and "samples/s per core" in plan.out and "5,200,000 samples:" in plan.out
+    assert "32 x    48" in plan.out
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from cotir.bench.phrases import VAGUE, listed, precise_instruction
 from cotir.degrade.base import Image, describe
 from cotir.degrade.compose import Applied
 from cotir.errors import ConfigError
-from cotir.prompts import DEFAULT_INSTRUCTION, Instruction, ReasoningTrace
+from cotir.prompts import Instruction, ReasoningTrace
 
 
 @dataclass(frozen=True)
@@ -34,48 +35,37 @@ WORDS: dict[str, KindWords] = {
     "rain": KindWords("rain", "remove the rain"),
     "snow": KindWords("snow", "remove the snow"),
     "low_resolution": KindWords("low resolution", "recover the lost resolution"),
+    "nonhomogeneous_haze": KindWords("patchy haze", "clear the patchy haze"),
+    "underwater": KindWords("underwater colour cast", "undo the underwater colour cast"),
+    "moire": KindWords("moire", "remove the moire"),
+    "impulse_noise": KindWords("impulse noise", "remove the impulse noise"),
+    "scan_lines": KindWords("scan lines", "remove the scan lines"),
+    "smartphone": KindWords("phone processing", "undo the phone processing"),
+    "lost_colour": KindWords("lost colour", "bring back the lost colour"),
+    "banding": KindWords("banding", "smooth the banding"),
+    "h264": KindWords("video artifacts", "clean the video artifacts"),
+    "avif": KindWords("AVIF artifacts", "clean the AVIF artifacts"),
+    "webp": KindWords("WebP artifacts", "clean the WebP artifacts"),
+    "raindrop": KindWords("raindrops on the lens", "wipe the raindrops off the lens"),
+    "flare": KindWords("lens flare", "take out the lens flare"),
+    "reflection": KindWords("reflection in the glass", "remove the reflection in the glass"),
+    "shadow": KindWords("cast shadow", "lighten the cast shadow"),
+    "watermark": KindWords("watermark", "erase the watermark"),
+    "scratches": KindWords("scratches", "repair the scratches"),
+    "stains": KindWords("stains", "clean the stains"),
 }
-
-VAGUE = (
-    DEFAULT_INSTRUCTION,
-    "restore this photo",
-    "improve the quality of this image",
-    "fix this picture",
-    "make it look better",
-    "enhance the photo",
-    "clean up this image",
-    "repair the photograph",
-    "give me a better version of this photo",
-    "bring this picture back to life",
-    "make the image look good again",
-    "recover the original picture",
-)
-
-PRECISE = (
-    "{remedies}",
-    "please {remedies}",
-    "{remedies} in this photo",
-    "the picture suffers from {nouns}: {remedies}",
-    "get rid of the {nouns}",
-    "restore this image, which has {nouns}",
-)
-
-PRECISE_CLEAN = ("keep the picture as it is", "leave this image unchanged", "nothing is wrong here, change nothing")
 
 _HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "violet", "pink")
 
 
 def write_instruction(applied: Sequence[Applied], rng: np.random.Generator) -> Instruction:
-    """Draw a vague and a precise instruction for a picture damaged by ``applied`` (empty: a clean picture)."""
+    """Draw a vague and a precise instruction for a picture damaged by ``applied`` (empty: a clean picture).
+
+    Raises:
+        ConfigError: a kind has no phrases in :data:`cotir.bench.phrases.PHRASES`.
+    """
     vague = VAGUE[rng.integers(len(VAGUE))]
-    if not applied:
-        return Instruction(vague=vague, precise=PRECISE_CLEAN[rng.integers(len(PRECISE_CLEAN))])
-    words = [_words(each.kind) for each in reversed(applied)]
-    template = PRECISE[rng.integers(len(PRECISE))]
-    precise = template.format(
-        remedies=_list([word.remedy for word in words]), nouns=_list([word.noun for word in words])
-    )
-    return Instruction(vague=vague, precise=precise)
+    return Instruction(vague=vague, precise=precise_instruction([each.kind for each in applied], rng))
 
 
 def write_trace(hq: Image, applied: Sequence[Applied]) -> ReasoningTrace:
@@ -90,7 +80,7 @@ def write_trace(hq: Image, applied: Sequence[Applied]) -> ReasoningTrace:
     """
     if not applied:
         return ReasoningTrace(describe_scene(hq), "no visible degradation", "keep the picture as it is")
-    degradation = _list([f"{describe(each.severity)} {_words(each.kind).noun}" for each in applied])
+    degradation = listed([f"{describe(each.severity)} {_words(each.kind).noun}" for each in applied])
     plan = ", then ".join(_words(each.kind).remedy for each in reversed(applied))
     return ReasoningTrace(describe_scene(hq), degradation, plan)
 
@@ -106,9 +96,11 @@ def describe_scene(image: Image) -> str:
         colour = "gray"
     else:
         # A saturation-weighted circular mean, so that gray areas do not vote.
-        angle = np.angle((saturation * np.exp(1j * np.deg2rad(hue))).sum(), deg=True)
+        x, y = cv2.polarToCart(saturation, hue, angleInDegrees=True)
+        angle = np.rad2deg(np.arctan2(y.sum(), x.sum()))
         colour = _HUES[round(angle / 45) % len(_HUES)]
-    return f"a {brightness}, {contrast} scene in {colour} tones with {texture} texture"
+    article = "an" if brightness.startswith("e") else "a"
+    return f"{article} {brightness}, {contrast} scene in {colour} tones with {texture} texture"
 
 
 def _words(kind: str) -> KindWords:
@@ -119,8 +111,3 @@ def _words(kind: str) -> KindWords:
 
 def _level(value: float, bounds: tuple[float, float], words: tuple[str, str, str]) -> str:
     return words[int(np.searchsorted(bounds, value))]
-
-
-def _list(items: Sequence[str]) -> str:
-    """Join as English does: a, b and c."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -10,6 +10,7 @@ import typer
 
 from cotir import __version__
 from cotir.errors import ConfigError, CoTIRError, PromptError
+from cotir.interfaces import bench
 from cotir.interfaces.interruption import Interruption
 from cotir.interfaces.models import Device, Dtype, Model
 from cotir.interfaces.report import Report, legible, say, say_error
@@ -189,13 +190,12 @@ def restore(
             steps=steps,
             seed=seed,
             strength=strength,
-            compare=compare,
             existing=Existing.REPLACE if overwrite else Existing.SKIP if skip_existing else Existing.FAIL,
             quality=quality,
             max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
             debug=debug,
         )
-        plan = Plan.of(pictures, output, recursive=recursive, format=format.value)
+        plan = Plan.of(pictures, output, recursive=recursive, format=format.value, compare=compare)
         with Interruption() as interruption, Report(plan.inputs.survey.pictures) as report:
             run(plan, options, Model(model, base, adapter, device, dtype, threads).load, report, interruption.check)
     except CoTIRError as error:
@@ -241,6 +241,9 @@ def doctor() -> None:
             say(f"  {row.name:{width}}  {row.finding}", "yellow" if row.remedy else "")
             if row.remedy:
                 say(f"  {'':{width}}  -> {row.remedy}")
+
+
+bench.register(app)
 
 
 def _stop(error: CoTIRError, code: int) -> NoReturn:
