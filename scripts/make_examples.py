@@ -17,8 +17,8 @@ from cotir.degrade.compose import compose, sample_recipe
 SOURCE = "budgie-backgrounds__oakland-zoo-otters.webp"
 FOLDER = Path(__file__).parents[1] / "src/cotir/assets/examples"
 DAMAGE = {
-    "otters_dark_noisy": {"low_light": 0.3, "noise": 0.45, "jpeg": 0.3},
-    "otters_hazy_rain": {"haze": 0.45, "rain": 0.5},
+    "otters_hazy_noisy": {"haze": 0.4, "noise": 0.3, "jpeg": 0.2},
+    "otters_hazy_rain": {"haze": 0.35, "rain": 0.35},
 }
 
 
