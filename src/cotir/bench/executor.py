@@ -123,8 +123,8 @@ def _run_ray(
     start: Callable[[], Callable[[T], R]], items: Sequence[T], workers: int, address: str | None
 ) -> Iterator[R]:
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports] - not for Windows and not for the development extra
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(f"--executor ray needs Ray ({error}); pip install 'cotir[ray]'") from error
     mine = not ray.is_initialized()
