@@ -125,7 +125,8 @@ def _water(shape: tuple[int, int], params: RaindropParams, scale: float) -> Fiel
     centre[second] = centre[first] + beside * params.radius * scale * size[first, None]
     wobble_x, wobble_y = (clouds(shape, 16, rng) * np.float32(0.09) for _ in "xy")
     water = np.full(shape, -1e6, np.float32)
-    for (x, y), radius, stretch in zip(centre[:kept], params.radius * scale * size, tall, strict=False):
+    radii = params.radius * scale * size
+    for (x, y), radius, stretch in zip(centre[:kept], radii[:kept], tall[:kept], strict=True):
         reach = int(1.5 * radius * stretch) + 2
         rows = slice(max(0, int(y) - reach), max(0, min(height, int(y) + reach)))
         columns = slice(max(0, int(x) - reach), max(0, min(width, int(x) + reach)))
