@@ -23,3 +23,7 @@ class WeightsError(CoTIRError):
 
 class ConfigError(CoTIRError):
     """A configuration value outside what is allowed."""
+
+
+class TrainingError(CoTIRError):
+    """A training run that cannot go on: its data, its checkpoint or its loss is not what it must be."""

@@ -18,6 +18,7 @@ from cotir.degrade.medium import (
     ATTENUATION,
     NonhomogeneousHazeParams,
     UnderwaterParams,
+    metres_of_water,
     patches,
     veiling_light,
 )
@@ -99,7 +100,8 @@ def test_water_follows_the_formation_model(water):
     # A flat picture: forward scattering changes nothing, so only the law is left.
     params = dataclasses.replace(DIVE, water=water)
     light = to_linear(flat(0.7))
-    metres = params.distance * procedural_depth(light, params.seed)
+    metres = metres_of_water(light, params)
+    assert metres.min() > 0 and metres.max() <= params.distance
     beta = np.asarray(ATTENUATION[water])
     clear = np.exp(-beta * metres[..., None])
     daylight = np.exp(-beta * params.sunk) / np.exp(-beta * params.sunk).max()

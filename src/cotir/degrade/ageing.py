@@ -69,7 +69,7 @@ class Scratches(Degradation[ScratchesParams]):
             curves=int(rng.integers(30, 100)),
             specks=int(rng.integers(150, 500)),
             hairs=int(rng.integers(1, 10)),
-            creases=int(rng.integers(0, 4)),
+            creases=int(rng.integers(0, 3)),
             width=pick(rng, 0.7, 1.6),
             opacity=pick(rng, 0.75, 1.0) * between(0.6, 1.0, severity),
             bright=pick(rng, 0.6, 0.95),
@@ -169,9 +169,9 @@ class _Wear:
             at = np.linspace(0, 1, 90)[:, None]
             ragged = np.stack([rng.normal(0, 0.0016, 90), rng.normal(0, 0.0016, 90)], axis=1) * self.short
             path = ends[0] + at * (ends[1] - ends[0]) + ragged
-            chips, depth = rng.random(89) < 0.3, rng.uniform(0.05, 0.16) * rng.choice([-1, 1])
+            chips, depth = rng.random(89) < 0.2, rng.uniform(0.04, 0.1) * rng.choice([-1, 1])
             if keep:
-                stroke(self.canvases[0], [path], 0.55, round(self.scale))
+                stroke(self.canvases[0], [path], 0.4, round(self.scale))
                 # Flakes come off along the fold.
                 for first in np.flatnonzero(chips):
                     stroke(self.canvases[0], [path[first : first + 2]], 0.95, round(2.2 * self.scale))

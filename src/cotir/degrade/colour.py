@@ -68,7 +68,7 @@ class LostColour(Degradation[LostColourParams]):
     def _draw(self, rng: np.random.Generator, severity: float) -> LostColourParams:
         model = "faded" if rng.random() < 0.5 else "monochrome"
         strongest = int(rng.choice(3, p=(0.5, 0.35, 0.15)))
-        fading = [pick(rng, 0.65, 0.8) if dye == strongest else pick(rng, 0.25, 0.5) for dye in range(3)]
+        fading = [pick(rng, 0.5, 0.68) if dye == strongest else pick(rng, 0.25, 0.45) for dye in range(3)]
         yellow = pick(rng, 0.05, 0.3)
         toned = rng.random() < 0.5
         return LostColourParams(

@@ -129,6 +129,9 @@ ATTENUATION: dict[Water, Colour] = {
 }
 """Attenuation per metre at 600, 525 and 475 nm (Jerlov, Marine Optics, 1976, table XXVII): clear and blue to green."""
 
+_NEARNESS = 1.7
+"""Exponent on the procedural depth, which is that of a view over land."""
+
 _WATERS: tuple[Water, ...] = ("I", "II", "III", "1C", "3C", "5C")
 
 
@@ -175,7 +178,7 @@ class Underwater(Degradation[UnderwaterParams]):
             water=water,
             distance=distance,
             sunk=distance * pick(rng, 0.5, 1.5),
-            backscatter=pick(rng, 0.35, 0.75),
+            backscatter=pick(rng, 0.25, 0.6),
             forward=pick(rng, 1.0, 3.0),
             seed=draw_seed(rng),
         )
@@ -183,7 +186,7 @@ class Underwater(Degradation[UnderwaterParams]):
     def _damage(self, image: Image, params: UnderwaterParams) -> Image:
         light = to_linear(image)
         beta = np.asarray(ATTENUATION[params.water], np.float32)
-        metres = procedural_depth(light, params.seed) * np.float32(params.distance)
+        metres = metres_of_water(light, params)
         veil = np.asarray(veiling_light(light, params), np.float32)
         daylight = _daylight(params)
         deflected = 1.0 - cv2.exp(metres * -beta[1])
@@ -194,6 +197,11 @@ class Underwater(Degradation[UnderwaterParams]):
             clear = cv2.exp(metres * -beta[channel])
             planes.append((direct - veil[channel]) * clear + veil[channel])
         return to_srgb(cast(Image, cv2.merge(planes)))
+
+
+def metres_of_water(light: Image, params: UnderwaterParams) -> Field:
+    """From the camera to each point ``float32 (H, W)``: a diver's subject is near and the open water behind it far."""
+    return cast(Field, cv2.pow(procedural_depth(light, params.seed), _NEARNESS) * np.float32(params.distance))
 
 
 def veiling_light(light: Image, params: UnderwaterParams) -> Colour:

@@ -60,7 +60,7 @@ class Haze(Degradation[HazeParams]):
     def _draw(self, rng: np.random.Generator, severity: float) -> HazeParams:
         warm = pick(rng, -0.05, 0.03)
         return HazeParams(
-            density=between(0.0, pick(rng, 2.0, 3.0), severity**1.4),
+            density=between(0.0, pick(rng, 1.6, 2.6), severity**1.7),
             tint=(1.0 + warm, 1.0, 1.0 - warm),
             seed=draw_seed(rng),
         )
