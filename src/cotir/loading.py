@@ -82,11 +82,29 @@ def assemble(source: Source, *, dtype: torch.dtype, rope: RoPE = "float64", **kw
     assert source.base is not None  # locate() gives either a whole pipeline or a base
     _check_reach(kwargs)
     transformer = load_transformer(source.base / "transformer", source.adapter, dtype=dtype, rope=rope)
+    return complete(source.base, transformer, dtype=dtype, **kwargs)
+
+
+def complete(base: Path, transformer: torch.nn.Module, *, dtype: torch.dtype, **kwargs: Any) -> dict[str, Any]:
+    """Load what a base pipeline folder holds besides the transformer; returns a pipeline's components, with it."""
     parts = DiffusionPipeline.from_pretrained(
-        source.base, transformer=transformer, dtype=dtype, local_files_only=True, **kwargs
+        base, transformer=transformer, dtype=dtype, local_files_only=True, **kwargs
     ).components
     wanted = ("transformer", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     return {name: parts[name] for name in wanted if parts.get(name) is not None}
+
+
+def locate_base(preset: Preset, base: str | Path | None = None) -> Path:
+    """Find the base pipeline folder of a preset.
+
+    Args:
+        preset: which size.
+        base: folder or hub id; the repository the preset names if None.
+
+    Raises:
+        WeightsError: if it is not at hand; the message names the repository, its licence and what to do.
+    """
+    return _base(base or preset.base, preset)
 
 
 def _check_reach(options: Mapping[str, Any]) -> None:

@@ -139,7 +139,7 @@ def attach(
         state[f"{name}.lora_A.weight"] = down.to(branch.base.weight.device, dtype)
         for kind, parameter in branch.up.named_parameters():
             state[f"{name}.lora_B.{kind}"] = torch.zeros(parameter.shape, device=branch.base.weight.device, dtype=dtype)
-    for first, *others in _shared_inputs(model):
+    for first, *others in shared_inputs(model):
         state |= {f"{other}.lora_A.weight": state[f"{first}.lora_A.weight"] for other in others}
     assign_lora(model, state)
 
@@ -177,7 +177,7 @@ def assign_lora(model: nn.Module, state: dict[str, Tensor]) -> None:
     Raises:
         WeightsError: if the four ``A`` that the released layout shares differ.
     """
-    for first, *others in _shared_inputs(model):
+    for first, *others in shared_inputs(model):
         for other in others:
             if not torch.equal(state[f"{other}.lora_A.weight"], state[f"{first}.lora_A.weight"]):
                 raise WeightsError(f"lora_A of {other} and of {first} differ: CoTIR's LoRA shares one A between them")
@@ -186,7 +186,7 @@ def assign_lora(model: nn.Module, state: dict[str, Tensor]) -> None:
         branch.down.weight = nn.Parameter(state[f"{name}.lora_A.weight"])
         branch.up.weight = nn.Parameter(state[f"{name}.lora_B.weight"])
         branch.up.bias = nn.Parameter(state[f"{name}.lora_B.bias"])
-    for first, *others in _shared_inputs(model):
+    for first, *others in shared_inputs(model):
         for other in others:
             adapted[other].down.weight = adapted[first].down.weight
 
@@ -232,7 +232,7 @@ def _merge(branch: Branch) -> None:
     base.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
 
 
-def _shared_inputs(model: nn.Module) -> list[list[str]]:
+def shared_inputs(model: nn.Module) -> list[list[str]]:
     """Return the groups of layers that share one ``A``; its gradient is then the sum of what copies would get."""
     if not isinstance(model, FluxTransformer2DModel):
         return []

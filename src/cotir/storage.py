@@ -1,7 +1,9 @@
 """Tensors on disk: mapped reads, strict accounting, and folders that appear whole or not at all."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -86,14 +88,23 @@ def read_diffusers(folder: Path) -> dict[str, Tensor]:
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors to a safetensors file; tensors that share memory are written each."""
+    """Write tensors to a safetensors file; tensors that share memory are written each.
+
+    Raises:
+        OSError: the disk is full, or fails otherwise.
+    """
     seen: set[int] = set()
     separate: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         tensor = tensor.detach().contiguous()
         separate[key] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    save_file(separate, path, metadata={"format": "pt"})
+    try:
+        save_file(separate, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # it wraps what the disk says, as in "... (os error 28)"
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

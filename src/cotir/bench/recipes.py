@@ -21,18 +21,16 @@ A file is YAML. All keys but the groups have defaults; an unknown key is an erro
     clean: true
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cotir.bench.schema import GROUPS, Group, type_name
+from cotir.configuration import Strict, check, nearest, parse_yaml, read_yaml
 from cotir.degrade import KINDS, light_path
 from cotir.errors import ConfigError
 
@@ -40,10 +38,6 @@ MAX_KINDS = 7
 
 Unit = Annotated[float, Field(ge=0, le=1, strict=True)]
 Range = tuple[Unit, Unit]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _ordered(value: Range, where: str) -> Range:
@@ -56,7 +50,7 @@ def _split_kinds(value: object) -> object:
     return tuple(part.strip() for part in value.split("+")) if isinstance(value, str) else value
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One recipe as the file has it; a plain string stands for its kinds."""
 
     kinds: Annotated[tuple[str, ...], BeforeValidator(_split_kinds)]
@@ -70,7 +64,7 @@ class Entry(_Strict):
         return {"kinds": value} if isinstance(value, str) else value
 
 
-class Shares(_Strict):
+class Shares(Strict):
     """Parts of the training samples; they need not add up to 1. A group without recipes gets none."""
 
     single: Unit = 0.4
@@ -78,7 +72,7 @@ class Shares(_Strict):
     clean: Unit = 0.1
 
 
-class TestSplit(_Strict):
+class TestSplit(Strict):
     """What is held out for evaluation."""
 
     __test__ = False  # no test class, whatever pytest thinks of its name
@@ -89,10 +83,12 @@ class TestSplit(_Strict):
     """Of every recipe."""
 
 
-class RecipeFile(_Strict):
+class RecipeFile(Strict):
     """A recipe file, checked key by key."""
 
-    severity: dict[Annotated[int, Field(ge=1, le=MAX_KINDS)], Range] = {1: (0.15, 1.0), 2: (0.15, 0.8), 3: (0.1, 0.6)}
+    severity: dict[Annotated[int, Field(ge=1, le=MAX_KINDS)], Range] = Field(
+        default={1: (0.15, 1.0), 2: (0.15, 0.8), 3: (0.1, 0.6)}
+    )
     share: Shares = Shares()
     crops_per_photo: int = Field(default=8, ge=1)
     samples_per_shard: int = Field(default=256, ge=1)
@@ -145,54 +141,17 @@ def load_recipes(path: str | PathLike[str]) -> Recipes:
         ConfigError: it cannot be read, a key or a kind is unknown (the nearest name is suggested), a value is outside
             what is allowed, a combination occurs twice, or one is both seen and unseen.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the recipe file {path} cannot be read ({error}); check the name") from error
-    return parse_recipes(text, name=str(path))
+    return parse_recipes(read_yaml(path, "recipe file"), name=str(path))
 
 
 def parse_recipes(text: str, *, name: str = "the recipes") -> Recipes:
     """Read recipes from YAML text, as :func:`load_recipes` does; ``name`` stands for the path in messages."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: is no YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name}: holds {type(data).__name__}; it needs keys such as {', '.join(GROUPS)}")
-    try:
-        file = RecipeFile.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{name}: {'; '.join(_complaints(error))}") from error
+    data = parse_yaml(text, name=name, needs=", ".join(GROUPS))
+    file = check(RecipeFile, data, name=name)
     try:
         return _checked(file)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'haze'?)`` where a known name is near, otherwise nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
-
-
-def _complaints(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        # of a value that may have several forms, pydantic puts the name of the form into the place
-        where = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
-        if fault["type"] == "extra_forbidden":
-            key = str(fault["loc"][-1])
-            known = _keys(fault["loc"])
-            yield f"unknown key {key!r} at {where}{nearest(key, known)}; allowed are {', '.join(known)}"
-        else:
-            yield f"{where} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
-
-
-def _keys(place: tuple[int | str, ...]) -> tuple[str, ...]:
-    model: type[BaseModel] = RecipeFile
-    if len(place) > 1:
-        model = {"share": Shares, "test": TestSplit}.get(str(place[0]), Entry)
-    return tuple(model.model_fields)
 
 
 def _checked(file: RecipeFile) -> Recipes:

@@ -222,7 +222,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def _kind_and_severity(text: str) -> tuple[str, float]:
-    from cotir.bench.recipes import nearest
+    from cotir.configuration import nearest
     from cotir.degrade import KINDS
 
     name, _, number = text.partition(":")

@@ -10,7 +10,7 @@ import typer
 
 from cotir import __version__
 from cotir.errors import ConfigError, CoTIRError, PromptError
-from cotir.interfaces import bench
+from cotir.interfaces import bench, train
 from cotir.interfaces.interruption import Interruption
 from cotir.interfaces.models import Device, Dtype, Model
 from cotir.interfaces.report import Report, legible, say, say_error
@@ -244,6 +244,7 @@ def doctor() -> None:
 
 
 bench.register(app)
+train.register(app)
 
 
 def _stop(error: CoTIRError, code: int) -> NoReturn:

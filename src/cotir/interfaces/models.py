@@ -52,16 +52,12 @@ class Model:
             WeightsError: something is missing, damaged or does not fit.
             ConfigError: the device is not there.
         """
-        import diffusers
         import torch
-        import transformers
         from safetensors import SafetensorError
 
         from cotir.pipeline import CoTIRPipeline
 
-        # their bars for the parts of a model would tear ours apart
-        diffusers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.disable_progress_bar()
+        silence_bars()
         device = find_device(self.device)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -108,3 +104,12 @@ def find_device(device: Device) -> str:
             f"{', '.join(name for name, is_there in there.items() if is_there)}; use one of these or auto"
         )
     return device.value
+
+
+def silence_bars() -> None:
+    """Keep the bars of diffusers and transformers, for the parts of a model, from tearing ours apart."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()

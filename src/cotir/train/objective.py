@@ -4,14 +4,110 @@
     L   = E ||v - v*||^2 + sum_k lambda_k (d_k - delta_k),      k in {scene, degradation, plan}
 
 ``x_1`` clean latent tokens, ``d_k`` the distance between the adapter's prediction and the text encoder's embedding of
-part k of the written trace. Pure functions on tensors; lambda is learned in :mod:`cotir.train.multipliers`.
+part k of the written trace. Pure functions on tensors, in float32 whatever they are given; lambda is learned in
+:mod:`cotir.train.multipliers`.
 
 Shapes: B batch, N image tokens, C latent channels, N_txt text tokens, D_txt text width.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from cotir.adapter import CoTOutput
+from cotir.encode import TextTokens
+from cotir.errors import ConfigError, TrainingError
+
+PARTS = ("scene", "degradation", "plan")
+"""The parts of a reasoning trace, each a constraint."""
+
+Form = Literal["cosine", "released"]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """One step's loss and what it is made of; all scalars, float32.
+
+    ``flow``, ``distances`` d_k and ``constraints`` c_k = d_k - delta_k by part, and ``loss`` = flow + sum lambda_k c_k.
+    """
+
+    flow: Tensor
+    distances: dict[str, Tensor]
+    constraints: dict[str, Tensor]
+    loss: Tensor
+
+
+def constraints(distances: Mapping[str, Tensor], delta: Mapping[str, float]) -> dict[str, Tensor]:
+    """c_k = d_k - delta_k, float32 scalars: positive where the reasoning is further from the trace than allowed.
+
+    Raises:
+        ConfigError: if ``delta`` does not name exactly the parts of ``distances``.
+    """
+    _check_parts("delta", delta, distances)
+    return {part: distance.float() - delta[part] for part, distance in distances.items()}
+
+
+def lagrangian(
+    flow: Tensor, distances: Mapping[str, Tensor], delta: Mapping[str, float], multipliers: Mapping[str, float]
+) -> LossTerms:
+    """``flow + sum_k lambda_k (d_k - delta_k)``.
+
+    A lambda of zero still multiplies its constraint: every trained tensor then has a gradient, zero and not None, which
+    data-parallel training waits for.
+
+    Args:
+        flow: the flow loss, a scalar.
+        distances: d_k by part (:func:`reasoning_distances`).
+        delta: how much of each distance is allowed, in the distance's own unit.
+        multipliers: lambda_k as plain numbers (:attr:`cotir.train.multipliers.Multipliers.values`); the weights'
+            gradient never reaches them.
+
+    Raises:
+        ConfigError: if ``delta`` or ``multipliers`` does not name exactly the parts of ``distances``.
+    """
+    _check_parts("multipliers", multipliers, distances)
+    violated = constraints(distances, delta)
+    loss = flow = flow.float()
+    for part, constraint in violated.items():
+        loss = loss + multipliers[part] * constraint
+    return LossTerms(flow, dict(distances), violated, loss)
+
+
+def reasoning_distances(predicted: CoTOutput, targets: Mapping[str, TextTokens], form: Form) -> dict[str, Tensor]:
+    """d_k of every part, a scalar each.
+
+    Args:
+        predicted: what the adapter thought, its predictions asked for.
+        targets: for each part, the frozen text encoder's embeddings of the written trace (B, N_txt, D_txt), and its
+            mask.
+        form: ``cosine`` (:func:`cosine_distance`) or ``released`` (:func:`released_distance`).
+
+    Raises:
+        ConfigError: if ``form`` is unknown, or the targets are not those of :data:`PARTS`.
+        TrainingError: if there are no predictions, or their shape is not the target's.
+    """
+    if form not in ("cosine", "released"):
+        raise ConfigError(f"there is no constraint {form!r}; the constraints are cosine, released")
+    _check_parts("targets", targets, PARTS)
+    distances: dict[str, Tensor] = {}
+    for part in PARTS:
+        prediction, target = getattr(predicted, part), targets[part]
+        if prediction is None:
+            raise TrainingError(f"the adapter predicted no {part}: call the transformer with predict_reasoning=True")
+        if prediction.shape != target.embeddings.shape:
+            raise TrainingError(
+                f"the adapter predicted {part} as {tuple(prediction.shape)}, its target is "
+                f"{tuple(target.embeddings.shape)}: encode traces to the length of the instruction"
+            )
+        if form == "cosine":
+            distances[part] = cosine_distance(prediction, target.embeddings, target.mask)
+        else:
+            distances[part] = released_distance(prediction, target.embeddings)
+    return distances
 
 
 def interpolate(clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -54,6 +150,19 @@ def balanced_flow_loss(
     return (log_error if power == 0 else (power * log_error).expm1() / power).mean()
 
 
+def flow_scale(flow: Tensor, power: float | None = None) -> Tensor:
+    """How much the flow loss changes when every error changes by its own size: ``dL / d log e``, a scalar >= 0.
+
+    The unit in which ``pi`` counts its multipliers, which makes them independent of latents and loss.
+
+    Args:
+        flow: the loss.
+        power: of :func:`balanced_flow_loss`, whose derivative is ``mean((e / scale)^power) = 1 + power * loss``; None
+            for :func:`flow_loss`, which is its own.
+    """
+    return flow.detach() if power is None else 1 + power * flow.detach()
+
+
 def cosine_distance(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens of ``1 - cos(prediction, target)``, in [0, 2]; a scalar.
 
@@ -74,6 +183,11 @@ def released_distance(prediction: Tensor, target: Tensor) -> Tensor:
     """
     difference = _unit(prediction.float()) - _unit(target.float())
     return difference.square().mean()
+
+
+def _check_parts(what: str, given: Iterable[str], parts: Iterable[str]) -> None:
+    if set(given) != set(parts):
+        raise ConfigError(f"{what} must name the parts {', '.join(parts)}; got {', '.join(given) or 'none'}")
 
 
 def _unit(x: Tensor, eps: float = 1e-6) -> Tensor:
