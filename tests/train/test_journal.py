@@ -40,6 +40,7 @@ def test_a_tracker_that_is_not_installed_is_named(material, tmp_path, monkeypatc
 
 
 def test_a_tracker_is_told(material, tmp_path):
+    pytest.importorskip("tensorboard")
     config = tiny_config(material, tmp_path / "run", steps=1, log={"trackers": ["tensorboard"]})
     Trainer(config, Record()).run()
     assert [path for path in config.run.rglob("events.out.tfevents.*") if path.stat().st_size > 500]
