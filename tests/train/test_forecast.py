@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from pydantic import BaseModel
 
 from cotir.errors import ConfigError
@@ -96,6 +96,7 @@ def test_every_run_file_is_valid(path):
 def test_accelerate_reads_its_configurations(path):
     config = load_config_from_file(str(path))
     processes = re.search(r"\d+$", path.stem)
+    assert isinstance(config, ClusterConfig)
     assert config.num_processes == (int(processes.group()) if processes else 1)
 
 
@@ -103,8 +104,10 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> set[str]:
     found: set[str] = set()
     for name, field in model.model_fields.items():
         kind = field.annotation
-        nested = isinstance(kind, type) and issubclass(kind, BaseModel)
-        found |= keys_of(kind, f"{prefix}{name}.") if nested else {prefix + name}
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= keys_of(kind, f"{prefix}{name}.")
+        else:
+            found.add(prefix + name)
     return found
 
 
