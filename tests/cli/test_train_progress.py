@@ -47,8 +47,27 @@ def test_a_log_file_gets_a_line_now_and_then(capsys):
     assert [line.split("  ")[0] for line in lines] == ["step 1/1000", "step 3/1000", "saved [here]"]
 
 
+class Terminal(io.StringIO):
+    """Text that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    "console", [{"file": io.StringIO(), "force_terminal": True}, {"file": Terminal(), "dumb": True}]
+)
+def test_what_cannot_be_drawn_over_gets_plain_lines(console, capsys, monkeypatch):
+    if console.pop("dumb", False):
+        monkeypatch.setenv("TERM", "dumb")
+    with TrainProgress(1000, Console(**console), clock=lambda: 0.0) as progress:
+        progress.update(ROW)
+    assert capsys.readouterr().err.startswith("step 100/1000  loss 1.25")
+    assert console["file"].getvalue().strip() == ""
+
+
 def test_a_terminal_keeps_the_notes_above_the_line():
-    out = io.StringIO()
+    out = Terminal()
     with TrainProgress(1000, Console(file=out, force_terminal=True, width=120)) as progress:
         progress.update(ROW)
         progress.note("saved [here]")

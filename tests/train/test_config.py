@@ -76,7 +76,7 @@ def test_a_configuration_of_odd_values_comes_back(run_file, tmp_path):
         "schedule.vague={0: 0.25, 5: 1.0}",
         "optimizer.rate=1e-3",
         "run=läufe/ä b",
-        "cache.folder=/tmp/a",
+        "cache.folder=caches/ä b",
         "model.base=fresh",
         "model.transformer={width: 8, blocks: [1, 1, 1]}",
         "log.trackers=[]",
@@ -226,6 +226,15 @@ BENCH = "data={source: bench, path: bench}"
             "model.train lora freezes a base of random weights; use base or all",
         ),
         (["model.quantise=nf4"], "model.quantise is for a frozen base, and model.train is all"),
+        (
+            ["model.dtype=bfloat16"],
+            "model.quantise and model.dtype are for the large sizes; nano is float32, leave them out",
+        ),
+        (
+            ["objective.reasoning=released"],
+            "objective.multipliers.rule pi counts in cosine distances, and objective.reasoning is released; use the rule "
+            "released, or the distance cosine",
+        ),
         (["data.recipe=null"], "data.source photos needs data.recipe, such as configs/bench/default.yaml"),
         ([BENCH, "data.recipe=r.yaml"], "data.recipe is for photos: a bench has its own"),
         (

@@ -65,3 +65,13 @@ def test_a_row_that_cannot_be_written_is_told_and_not_fatal(material, tmp_path):
 
 def test_memory_is_a_plausible_number():
     assert 0.01 < memory_gb() < 1000
+
+
+def test_half_a_row_that_a_crash_left_is_taken_away(copied):
+    log = copied.run / "log.jsonl"
+    whole = read_log(log)
+    with log.open("a", encoding="utf-8") as file:
+        file.write('{"step": 11, "lo')
+    Trainer(copied, Record()).journal.begin()
+    assert log.read_bytes().endswith(b"}\n")
+    assert read_log(log) == whole

@@ -101,7 +101,8 @@ def train(
     if not outcome.finished:
         say(f"stopped at step {outcome.step:,}; to continue, run the same command", "yellow", error=True)
         raise typer.Exit(128 + stop.signal)
-    say(f"{outcome.step:,} steps done; use it: cotir restore PHOTO --model {legible(outcome.weights or '')}")
+    use = "" if outcome.weights is None else f"; use it: cotir restore PHOTO --model {legible(outcome.weights)}"
+    say(f"{outcome.step:,} steps done{use}")
 
 
 def register(parent: typer.Typer) -> None:

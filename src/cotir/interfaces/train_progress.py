@@ -32,7 +32,9 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
         )
-        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        # one that cannot move its cursor, or a file that is made to look like a terminal, gets plain lines
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal and self._console.file.isatty()
+        self._progress = Progress(*columns, console=self._console, disable=not self._live)
         self._task = self._progress.add_task("", total=steps)
 
     def __enter__(self) -> "TrainProgress":
@@ -50,13 +52,13 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
         """A logged step."""
         text = summary(row, self._steps)
         self._progress.update(self._task, completed=int(row["step"]), description=text)
-        if not self._console.is_terminal and self._clock() - self._said >= _INTERVAL:
+        if not self._live and self._clock() - self._said >= _INTERVAL:
             self._said = self._clock()
             say(f"step {int(row['step'])}/{self._steps}  {text}", error=True)
 
     def note(self, text: str) -> None:
         """Words, above the line."""
-        if self._console.is_terminal:
+        if self._live:
             self._progress.console.print(text, markup=False, highlight=False)
         else:
             say(text, error=True)

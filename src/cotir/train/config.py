@@ -49,6 +49,8 @@ class ModelConfig(Strict):
             raise ValueError(f"model.train {self.train} freezes a base of random weights; use base or all")
         if self.quantise != "none" and self.train not in ("adapter", "lora"):
             raise ValueError(f"model.quantise is for a frozen base, and model.train is {self.train}")
+        if self.preset == "nano" and (self.quantise != "none" or self.dtype != "float32"):
+            raise ValueError("model.quantise and model.dtype are for the large sizes; nano is float32, leave them out")
         return self
 
 
@@ -125,6 +127,15 @@ class ObjectiveConfig(Strict):
     delta: DeltaConfig = DeltaConfig()
     """Allowed distance of each part."""
     multipliers: MultiplierConfig = MultiplierConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ObjectiveConfig":
+        if self.reasoning == "released" and self.multipliers.rule == "pi":
+            raise ValueError(
+                "objective.multipliers.rule pi counts in cosine distances, and objective.reasoning is released; use "
+                "the rule released, or the distance cosine"
+            )
+        return self
 
 
 class OptimizerConfig(Strict):

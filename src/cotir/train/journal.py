@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -52,6 +53,8 @@ class Journal:
         try:
             config.run.mkdir(parents=True, exist_ok=True)
             (config.run / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+            for name in (LOG, VALIDATION):
+                _cut_half_line(config.run / name)
         except OSError as error:
             raise ConfigError(
                 f"{config.run}: cannot be written ({error.strerror or error}); choose another folder with run=FOLDER"
@@ -87,6 +90,16 @@ class Journal:
             self.note(f"{self.config.run / name}: {error.strerror or error}; this row is lost, training goes on")
         values = {prefix + key: value for key, value in row.items() if key != "step"}
         self.accelerator.log(values, step=int(row["step"]))
+
+
+def _cut_half_line(path: Path) -> None:
+    """Take away what a crash left of a last row: the next one would join it."""
+    if path.is_file():
+        content = path.read_bytes()
+        kept = content.rfind(b"\n") + 1
+        if kept < len(content):
+            with path.open("r+b") as file:
+                file.truncate(kept)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:

@@ -50,7 +50,7 @@ class Outcome:
     step: int
     finished: bool
     weights: Path | None
-    """The trained model, of a finished run."""
+    """The trained model, of a finished run; None where weights are split over processes."""
 
 
 @dataclass
@@ -260,6 +260,13 @@ class Trainer:
                 f"the run is done, and {self.checkpoints.folder} takes no checkpoint; free some space and give the "
                 "same command: it goes on from the last one"
             )
+        if self.learner.is_split:
+            self.journal.note(
+                f"the weights are split over processes and no model was written; {self.checkpoints.folder} holds what "
+                "was trained, tensor by tensor"
+            )
+            self.accelerator.end_training()
+            return Outcome(self.clock.step, finished=True, weights=None)
         if self.accelerator.is_main_process:
             try:
                 with self.learner.average.applied():

@@ -1,6 +1,6 @@
 """AdamW over the trained weights, with decay on matrices only, and their moving average."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -71,8 +71,9 @@ class Average:
 
     def tensors(self) -> dict[str, Tensor]:
         """The average by name; empty where none is kept."""
-        shadows: Sequence[Tensor] = self._model.shadow_params if self._model is not None else ()
-        return dict(zip(self._trained, shadows, strict=False))
+        if self._model is None:
+            return {}
+        return dict(zip(self._trained, self._model.shadow_params, strict=True))
 
     @property
     def updates(self) -> int:
