@@ -232,8 +232,8 @@ BENCH = "data={source: bench, path: bench}"
         ),
         (
             ["objective.reasoning=released"],
-            "objective.multipliers.rule pi counts in cosine distances, and objective.reasoning is released; use the rule "
-            "released, or the distance cosine",
+            "objective.multipliers.rule pi counts in cosine distances, and objective.reasoning is released; use the "
+            "rule released, or the distance cosine",
         ),
         (["data.recipe=null"], "data.source photos needs data.recipe, such as configs/bench/default.yaml"),
         ([BENCH, "data.recipe=r.yaml"], "data.recipe is for photos: a bench has its own"),
