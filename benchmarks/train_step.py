@@ -25,20 +25,11 @@ VARIANTS = {
 WARM_UP = 3
 
 
-class Silent:
-    """Nobody watches."""
-
-    def update(self, row: object) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-
 def measure(photos: str, overrides: list[str], steps: int, threads: int) -> None:
     """Time one variant in this process, and print it as JSON."""
     from cotir.train.config import load_config
     from cotir.train.data import Batches
+    from cotir.train.journal import Silent
     from cotir.train.loop import Trainer
 
     with tempfile.TemporaryDirectory() as run:

@@ -1,10 +1,12 @@
 """Which dual rule meets the constraints without tuning: every rule over a grid of delta and of its own step.
 
-    python scripts/compare_multipliers.py PHOTOS RUNS [--steps 400]
+    python scripts/compare_multipliers.py PHOTOS RUNS [--steps 300]
 
-Short runs from the bundled nano on the same samples; a run that is there already is not done again. A run *satisfies*
-when the mean distance of each part over its last tenth is at most delta (and a hundredth), and *diverges* when its flow
-loss there is not finite or worse than at the start. Writes RUNS/table.md and RUNS/plot.svg.
+Short runs from the bundled nano on the same samples: four kinds of damage, alone and in pairs, so that there is time to
+learn to speak of them. One more run has no multipliers, for comparison. A run that is there already is not done again.
+A run *satisfies* when the mean distance of each part over its last tenth is at most delta (and a hundredth), and
+*diverges* when its flow loss there is not finite or worse than in its first tenth. Writes RUNS/table.md and
+RUNS/plot.svg.
 """
 
 import argparse
@@ -16,12 +18,22 @@ from pathlib import Path
 import numpy as np
 
 from cotir.train.config import load_config
+from cotir.train.journal import Silent
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log, rising
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("scene", "degradation", "plan")
-DELTAS = (0.25, 0.35, 0.5)
+DELTAS = (0.3, 0.35, 0.4)
+RECIPE = """
+severity: {1: [0.3, 0.9], 2: [0.3, 0.8]}
+share: {single: 0.5, seen: 0.4, clean: 0.1}
+test: {photos: 0.1, samples: 1}
+single: [noise, haze, low_light, jpeg]
+seen: [low_light + noise, haze + noise, haze + jpeg, noise + jpeg]
+unseen: []
+clean: true
+"""
 STEPS_OF_RULE = {
     "released": ("lr", (1e-4, 1e-3, 1e-2)),
     "ascent": ("lr", (1e-3, 1e-2, 1e-1)),
@@ -43,6 +55,9 @@ class Cell:
     def name(self) -> str:
         """Its folder."""
         return f"{self.rule}-{self.option}{self.value:g}-delta{self.delta:g}"
+
+
+UNCONSTRAINED = Cell("fixed", "value", 0.0, DELTAS[0])
 
 
 @dataclass(frozen=True)
@@ -67,18 +82,9 @@ class Result:
         return not math.isfinite(self.flow) or self.flow > self.first_flow
 
 
-class Silent:
-    """Nobody watches."""
-
-    def update(self, row: object) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-
 def cells() -> Iterator[Cell]:
-    """The grid."""
+    """The grid, and the run without multipliers."""
+    yield UNCONSTRAINED
     for rule, (option, values) in STEPS_OF_RULE.items():
         for value in values:
             for delta in DELTAS:
@@ -92,7 +98,7 @@ def run(cell: Cell, photos: Path, runs: Path, steps: int, threads: int) -> Resul
     overrides = [
         f"run={folder}",
         f"data.path={photos}",
-        f"data.recipe={ROOT / 'configs/bench/default.yaml'}",
+        f"data.recipe={runs / 'recipe.yaml'}",
         f"threads={threads}",
         f"objective.delta={{{deltas}}}",
         f"objective.multipliers={{rule: {cell.rule}, options: {{{cell.option}: {cell.value:.6f}}}}}",
@@ -177,9 +183,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    (options.runs / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     results = []
     for cell in cells():
         result = run(cell, options.photos, options.runs, options.steps, options.threads)

@@ -138,9 +138,11 @@ def backbone_of(transformer: object) -> Backbone:
     Raises:
         ConfigError: if no backbone uses this class.
     """
-    name = type(transformer).__name__
+    # FSDP2 puts a class of its own over a model's
+    classes = {each.__name__ for each in type(transformer).__mro__}
     for backbone in BACKBONES.values():
-        if backbone.transformer == name:
+        if backbone.transformer in classes:
             return backbone
+    name = type(transformer).__name__
     known = ", ".join(backbone.transformer for backbone in BACKBONES.values())
     raise ConfigError(f"{name} is not a CoTIR transformer; use one of {known}")

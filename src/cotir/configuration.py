@@ -13,9 +13,9 @@ from cotir.errors import ConfigError
 
 
 class Strict(BaseModel):
-    """Base of configuration records: frozen, and unknown keys are errors."""
+    """Base of configuration records: frozen, numbers are finite, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=Strict)

@@ -111,6 +111,14 @@ def test_a_dry_run_writes_nothing(cotir, run_file, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_counts_the_processes_it_was_launched_with(cotir, run_file, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", "0")
+    assert "8 processes" in cotir("train", run_file, "--dry-run").out
+    monkeypatch.setenv("RANK", "1")
+    assert cotir("train", run_file, "--dry-run").out == ""
+
+
 def test_help_shows_examples(cotir):
     done = cotir("train", "--help")
     assert done.code == 0

@@ -123,6 +123,19 @@ def test_unknown_keys_are_named_with_the_nearest_one(override, message, run_file
     assert refused(run_file, override).startswith(message)
 
 
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_numbers_are_finite(value, run_file):
+    assert refused(run_file, f"optimizer.rate={value}").startswith("optimizer.rate is ")
+
+
+def test_a_warm_up_ends_before_the_run(run_file):
+    assert load_config(run_file, ["optimizer.warmup=19"])
+    assert refused(run_file, "optimizer.warmup=20") == (
+        "optimizer.warmup is 20 and the run has 20 steps, so the rate would never reach optimizer.rate; shorten the "
+        "warm-up, or lengthen the last stage"
+    )
+
+
 def test_every_fault_is_told_at_once(run_file):
     message = refused(run_file, "seeds=1", "data.held_out=2", "schedule.stages.0.crop=8")
     assert "unknown key 'seeds' at seeds (did you mean 'seed'?)" in message
@@ -294,6 +307,7 @@ def test_steering_is_flat_plain_and_survives_json(run_file):
         "data.recipe=elsewhere.yaml",
         "data.workers=7",
         "data.max_problems=0.5",
+        "data.photo_mb=10",
         "model.base=elsewhere",
         "model.compile=true",
         "threads=2",

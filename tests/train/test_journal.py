@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from accelerate.utils import LoggerType
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, LoggerType
 from tiny_run import Record, tiny_config
 
 from cotir.errors import ConfigError
@@ -39,9 +40,15 @@ def test_a_tracker_that_is_not_installed_is_named(material, tmp_path, monkeypatc
         Trainer(config, Record())
 
 
+def test_nano_is_not_split_over_processes(material, tmp_path, monkeypatch):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ConfigError, match=r"^nano's weights cannot be split .*launch it with configs/accelerate/ddp-8"):
+        Trainer(tiny_config(material, tmp_path / "run"), Record())
+
+
 def test_a_tracker_is_told(material, tmp_path):
     pytest.importorskip("tensorboard")
-    config = tiny_config(material, tmp_path / "run", steps=1, log={"trackers": ["tensorboard"]})
+    config = tiny_config(material, tmp_path / "run", steps=3, log={"trackers": ["tensorboard"]})
     Trainer(config, Record()).run()
     assert [path for path in config.run.rglob("events.out.tfevents.*") if path.stat().st_size > 500]
 

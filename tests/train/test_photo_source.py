@@ -102,6 +102,30 @@ def test_every_region_of_a_block_gives_its_crops_and_neighbours_differ(source, m
     assert sum(a == b for a, b in pairwise(asked)) < BLOCK / 8
 
 
+def test_decoded_photos_stay_within_their_memory(photos, recipe, monkeypatch):
+    size = (SIDE + 24) * (SIDE + 12) * 3
+    for kept, decoded in (2 * size + 1, 3), (size - 1, 6):
+        source, read = PhotoSource(photo_config(photos, recipe, photo_mb=kept / 2**20), seed=3), []
+        anew = source._photo_anew
+        monkeypatch.setattr(
+            source, "_photo_anew", lambda photo, read=read, anew=anew: read.append(photo) or anew(photo)
+        )
+        first, second, third = source.photos["train"][:3]
+        for photo in (first, second, second, first, third, first):
+            assert source._photo(photo).shape == (SIDE + 12, SIDE + 24, 3)
+        assert len(read) == decoded
+
+
+def test_it_tells_what_it_uses_and_what_not(own_photos, recipe):
+    assert PhotoSource(photo_config(own_photos, recipe), seed=3).remarks() == ["4 photos to train on, 2 held out"]
+    for number in range(7):
+        (own_photos / f"notes-{number}.txt").write_text("words")
+    _, unused = PhotoSource(photo_config(own_photos, recipe), seed=3).remarks()
+    assert unused.startswith("7 files are not used: notes-0.txt ")
+    assert "notes-4.txt" in unused and "notes-5.txt" not in unused
+    assert unused.endswith("; and 2 more, which 'cotir bench plan' lists")
+
+
 def test_a_source_travels_to_a_worker_without_its_pictures(source):
     expected = facts(source[Place(7, CROP)])
     data = pickle.dumps(source)
@@ -118,14 +142,14 @@ def test_held_out_pairs_share_no_photo_with_training(source, monkeypatch):
     assert test
     assert not train & test
     read = set()
-    monkeypatch.setattr(source, "_photo", lambda file: read.add(file) or source._photo_anew(file))
+    monkeypatch.setattr(source, "_photo", lambda photo: read.add(photo.file) or source._photo_anew(photo))
     source.held_out(10, CROP)
     assert read == test
 
 
 def test_training_reads_training_photos_alone(photos, recipe, monkeypatch):
     source, read = PhotoSource(photo_config(photos, recipe), seed=3), set()
-    monkeypatch.setattr(source, "_photo", lambda file: read.add(file) or source._photo_anew(file))
+    monkeypatch.setattr(source, "_photo", lambda photo: read.add(photo.file) or source._photo_anew(photo))
     for position in range(40):
         source[Place(position, 16)]
     assert read == {photo.file for photo in source.photos["train"]}
@@ -185,14 +209,15 @@ def test_replacements_are_the_same_every_time(own_photos, recipe):
     assert [facts(second[Place(position, CROP)]) for position in reversed(range(20))] == expected[::-1]
 
 
-@pytest.mark.parametrize("harm", ["cut", "small"])
+@pytest.mark.parametrize("harm", ["cut", "small", "exchanged"])
 def test_a_photo_spoilt_after_the_survey_is_replaced_and_named(harm, own_photos, recipe):
     source = PhotoSource(photo_config(own_photos, recipe), seed=3)
     spoilt = own_photos / source.photos["train"][0].file
     if harm == "cut":
         spoilt.write_bytes(spoilt.read_bytes()[:200])
     else:
-        Image.new("RGB", (20, 20)).save(spoilt)
+        side = 20 if harm == "small" else SIDE + 12
+        Image.new("RGB", (side, side)).save(spoilt)
     replaced = [pair for pair in (source[Place(position, CROP)] for position in range(40)) if pair.problems]
     assert replaced
     assert all(spoilt.name in problem for pair in replaced for problem in pair.problems)

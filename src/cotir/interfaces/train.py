@@ -1,5 +1,6 @@
 """``cotir train``: run a training, tell what one would take, draw a report. Heavy imports wait inside the commands."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,11 +86,12 @@ def train(
 
         resolved = load_config(config, overrides or [])
         if dry_run:
-            from cotir.train.forecast import forecast, lines
+            if os.environ.get("RANK", "0") == "0":
+                from cotir.train.forecast import forecast, lines
 
-            say(to_yaml(resolved))
-            for line in lines(forecast(resolved)):
-                say(line)
+                say(to_yaml(resolved))
+                for line in lines(forecast(resolved, world=int(os.environ.get("WORLD_SIZE", "1")))):
+                    say(line)
             return
         from cotir.interfaces.models import silence_bars
         from cotir.interfaces.train_progress import TrainProgress

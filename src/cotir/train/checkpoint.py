@@ -211,6 +211,11 @@ def whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
 
 
+def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """:func:`whole` of each."""
+    return {name: whole(tensor) for name, tensor in tensors.items()}
+
+
 def fill(target: Tensor, value: Tensor) -> None:
     """Copy a whole tensor into one that may be split over processes."""
     with torch.no_grad():

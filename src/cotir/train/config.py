@@ -70,7 +70,10 @@ class DataConfig(Strict):
     """Share of the crops of a bench that are averaged down before, where its pictures are larger than the crop."""
     balanced: bool = True
     """A bench's types equally often, instead of its samples."""
+    photo_mb: Positive = 1024.0
+    """Decoded photos that every worker keeps, in MiB; the least recently used ones leave."""
     workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that make pairs. Each makes the regions it needs, so several share crops_per_region's saving."""
     max_problems: Unit = 0.01
     """Largest share of samples that may be unreadable; past it the run stops."""
 
@@ -254,12 +257,18 @@ class TrainConfig(Strict):
             raise ValueError(f"model.train {self.model.train} moves no adapter; set objective.reasoning to none")
         if self.data.source == "photos" and max(stage.crop for stage in self.schedule.stages) > self.data.region:
             raise ValueError(f"a stage's crop is larger than data.region, {self.data.region}; enlarge the region")
+        steps = self.schedule.stages[-1].until
+        if self.optimizer.warmup >= steps:
+            raise ValueError(
+                f"optimizer.warmup is {self.optimizer.warmup} and the run has {steps} steps, so the rate would never "
+                "reach optimizer.rate; shorten the warm-up, or lengthen the last stage"
+            )
         return self
 
 
 STEERING = ("seed", "precision", "model", "data", "objective", "optimizer", "schedule")
 """Sections that decide the result; a run goes on only if they have not changed."""
-NOT_STEERING = {"data": ("path", "workers", "max_problems", "recipe"), "model": ("base", "compile")}
+NOT_STEERING = {"data": ("path", "photo_mb", "workers", "max_problems", "recipe"), "model": ("base", "compile")}
 """Keys in them that do not: where things lie, and how fast they come."""
 
 

@@ -9,7 +9,7 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
-from accelerate.utils import LoggerType
+from accelerate.utils import DistributedType, LoggerType
 
 from cotir.errors import ConfigError
 from cotir.train.config import TrainConfig, steering, to_yaml
@@ -27,6 +27,16 @@ class Watch(Protocol):
     def note(self, text: str) -> None:
         """Something a person wants to know."""
         ...
+
+
+class Silent:
+    """Nobody watches."""
+
+    def update(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
 
 
 class Journal:
@@ -106,7 +116,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """The engine: precision, processes and trackers; the rest comes from ``accelerate launch``.
 
     Raises:
-        ConfigError: a tracker is not installed.
+        ConfigError: a tracker is not installed, or nano's weights are to be split.
     """
     precision = config.precision
     if precision == "auto":
@@ -121,7 +131,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"log.trackers=[{', '.join(sorted(set(config.log.trackers) & installed))}]"
         )
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision="bf16" if precision == "bfloat16" else "no",
             log_with=trackers or None,
             project_dir=str(config.run),
@@ -131,6 +141,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"log.trackers {', '.join(config.log.trackers)} cannot be used ({error}); pip install them, or set "
             "log.trackers=[]"
         ) from error
+    if accelerator.distributed_type == DistributedType.FSDP and config.model.preset == "nano":
+        raise ConfigError(
+            "nano's weights cannot be split over processes, and need not be; launch it with "
+            "configs/accelerate/ddp-8.yaml, or one-gpu.yaml"
+        )
+    return accelerator
 
 
 def memory_gb() -> float:

@@ -7,13 +7,14 @@ checkpoint: a run that was stopped goes on as if it had not been.
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
 from safetensors import SafetensorError
+from torch import Tensor
 
 from cotir.errors import TrainingError
 from cotir.storage import read_safetensors
@@ -21,11 +22,12 @@ from cotir.train.checkpoint import (
     Checkpoints,
     State,
     differences,
+    fill,
+    gather,
     load_optimizer,
     load_tensors,
     optimizer_tensors,
     restore_random_state,
-    whole,
 )
 from cotir.train.config import TrainConfig, steering
 from cotir.train.data import Batches, Share, loader, make_source
@@ -50,7 +52,7 @@ class Outcome:
     step: int
     finished: bool
     weights: Path | None
-    """The trained model, of a finished run; None where weights are split over processes."""
+    """The trained model, of a finished run."""
 
 
 @dataclass
@@ -125,6 +127,8 @@ class Trainer:
         self.journal.begin()
         batches = Batches(self.config.schedule.stages, self.share, self.clock.step, self.clock.position)
         pairs = iter(loader(self.source, batches, self.config.data.workers))
+        for remark in self.source.remarks():
+            self.journal.note(remark)
         self.journal.note(f"training from step {self.clock.step:,} to {self.steps:,}")
         stopped = False
         while self.clock.step < self.steps and not stopped:
@@ -209,8 +213,8 @@ class Trainer:
             facts=self.facts,
         )
         groups = {
-            "weights": {name: whole(parameter) for name, parameter in learner.trained.items()},
-            "average": {name: whole(tensor) for name, tensor in learner.average.tensors().items()},
+            "weights": gather(learner.trained),
+            "average": gather(learner.average.tensors()),
             "optimizer": optimizer_tensors(learner.optimizer, learner.trained),
         }
         try:
@@ -260,27 +264,30 @@ class Trainer:
                 f"the run is done, and {self.checkpoints.folder} takes no checkpoint; free some space and give the "
                 "same command: it goes on from the last one"
             )
-        if self.learner.is_split:
-            self.journal.note(
-                f"the weights are split over processes and no model was written; {self.checkpoints.folder} holds what "
-                "was trained, tensor by tensor"
-            )
-            self.accelerator.end_training()
-            return Outcome(self.clock.step, finished=True, weights=None)
-        if self.accelerator.is_main_process:
-            try:
-                with self.learner.average.applied():
-                    self.trainee.save(weights)
-            except (OSError, SafetensorError) as error:  # the latter is how diffusers meets a full disk
-                reason = getattr(error, "strerror", None) or error
-                raise TrainingError(
-                    f"the run is done and its checkpoint is whole, but {weights} could not be written: "
-                    f"{reason}. Free some space and give the same command again"
-                ) from error
+        with self.learner.average.applied():
+            # where weights are split over processes, all must take part
+            gathered = gather(self.learner.trained) if self.learner.is_split else None
+            if self.accelerator.is_main_process:
+                self._save_model(weights, gathered)
         self.journal.note(f"the trained model is in {weights}")
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return Outcome(self.clock.step, finished=True, weights=weights)
+
+    def _save_model(self, weights: Path, gathered: Mapping[str, Tensor] | None) -> None:
+        trainee = self.trainee
+        if gathered is not None:
+            trainee = load_trainee(self.config)  # one whose weights are whole
+            for name, parameter in trainee.trained().items():
+                fill(parameter, gathered[name])
+        try:
+            trainee.save(weights)
+        except (OSError, SafetensorError) as error:  # the latter is how diffusers meets a full disk
+            reason = getattr(error, "strerror", None) or error
+            raise TrainingError(
+                f"the run is done and its checkpoint is whole, but {weights} could not be written: "
+                f"{reason}. Free some space and give the same command again"
+            ) from error
 
     def _skip(self, row: Row) -> None:
         clock = self.clock

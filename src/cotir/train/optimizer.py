@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from cotir.errors import ConfigError
@@ -43,44 +42,41 @@ class Average:
     Its decay rises as ``(1 + n) / (10 + n)`` over the first updates n, so that early weights are soon forgotten.
 
     Args:
-        trained: the weights.
+        trained: the weights, which may be split over processes.
         decay: of the average; 0 keeps none, and :meth:`applied` then changes nothing.
     """
 
-    def __init__(self, trained: Mapping[str, nn.Parameter], decay: float) -> None:
-        self._trained = dict(trained)
-        self._model = EMAModel(self._trained.values(), decay=decay, foreach=True) if decay else None
+    # Not diffusers' EMAModel, whose fused operations have no form for weights that are split over processes.
 
+    def __init__(self, trained: Mapping[str, nn.Parameter], decay: float) -> None:
+        self._trained, self._decay = dict(trained), decay
+        self._average = {name: weight.detach().clone() for name, weight in trained.items()} if decay else {}
+        self.updates = 0
+        """How often weights were taken in, on which the decay depends."""
+
+    @torch.no_grad()
     def update(self) -> None:
         """Take the weights in."""
-        if self._model is not None:
-            self._model.step(self._trained.values())
+        decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, average in self._average.items():
+            average.lerp_(self._trained[name].detach(), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within it, the model has the averaged weights."""
-        if self._model is None:
-            yield
-            return
-        self._model.store(self._trained.values())
-        self._model.copy_to(self._trained.values())
+        kept = {name: self._trained[name].detach().clone() for name in self._average}
+        self._put(self._average)
         try:
             yield
         finally:
-            self._model.restore(self._trained.values())
+            self._put(kept)
 
     def tensors(self) -> dict[str, Tensor]:
         """The average by name; empty where none is kept."""
-        if self._model is None:
-            return {}
-        return dict(zip(self._trained, self._model.shadow_params, strict=True))
+        return dict(self._average)
 
-    @property
-    def updates(self) -> int:
-        """How often weights were taken in, on which the decay depends."""
-        return self._model.optimization_step if self._model is not None else 0
-
-    @updates.setter
-    def updates(self, count: int) -> None:
-        if self._model is not None:
-            self._model.optimization_step = count
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, weight in weights.items():
+            self._trained[name].copy_(weight)

@@ -82,6 +82,10 @@ class Source(Dataset[Pair], ABC):
     def held_out(self, count: int, crop: int) -> list[Pair]:
         """Pairs for validation that share no photo with the others, always the same, of many types."""
 
+    def remarks(self) -> list[str]:
+        """What a person who starts a run wants to know about it."""
+        return []
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

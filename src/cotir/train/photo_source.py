@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache, cached
 
 from cotir.bench.generator import choose_crop, cut
 from cotir.bench.photos import Inspector, find_files, settle, split_photos
@@ -22,6 +24,8 @@ from cotir.train.pairs import Pair, Pixels, Place, Source, digest, rng_of
 
 BLOCK = 64
 """Regions whose crops are mixed with one another, so that a batch seldom holds two of one region."""
+NAMED = 5
+"""Files not used that a run names."""
 GENERATION = 1
 """Raised when the same seed gives other pairs than before."""
 
@@ -76,6 +80,16 @@ class PhotoSource(Source):
             pairs.append(region.crop(rng, Place(number, crop)))
         return pairs
 
+    def remarks(self) -> list[str]:
+        """See :class:`Source`."""
+        told = [f"{len(self.photos['train']):,} photos to train on, {len(self.photos['test']):,} held out"]
+        reasons = [f"{each.file} {each.reason}" for each in self.skipped]
+        if len(reasons) > NAMED:
+            reasons[NAMED:] = [f"and {len(reasons) - NAMED:,} more, which 'cotir bench plan' lists"]
+        if reasons:
+            told.append(f"{len(self.skipped):,} files are not used: {'; '.join(reasons)}")
+        return told
+
     @property
     def fingerprint(self) -> str:
         """See :class:`Source`."""
@@ -96,7 +110,7 @@ class PhotoSource(Source):
         return self._damaged(rng, photo, recipe, self.config.region)
 
     def _damaged(self, rng: np.random.Generator, photo: Photo, recipe: BenchRecipe, side: int) -> "Region":
-        pixels = self._photo(photo.file)
+        pixels = self._photo(photo)
         side = min(side, *pixels.shape[:2])
         hq = cut(pixels, choose_crop(rng, pixels, side), side)
         severities = [float(rng.uniform(low, high)) for low, high in recipe.ranges]
@@ -106,11 +120,15 @@ class PhotoSource(Source):
 
     @cached_property
     def _photo(self) -> Any:
-        return lru_cache(maxsize=512)(self._photo_anew)
+        kept: LRUCache[Any, Pixels] = LRUCache(self.config.photo_mb * 2**20, getsizeof=lambda pixels: pixels.nbytes)
+        return cached(kept)(self._photo_anew)
 
-    def _photo_anew(self, file: str) -> Pixels:
-        path = self.config.path / file
-        return cast(Pixels, quantise(decode(path.read_bytes(), name=str(path)).pixels, 8))
+    def _photo_anew(self, photo: Photo) -> Pixels:
+        path = self.config.path / photo.file
+        data = path.read_bytes()
+        if sha256(data).hexdigest() != photo.sha256:
+            raise ImageError(f"{path}: is not the file that the run began with; put it back, or start another run")
+        return cast(Pixels, quantise(decode(data, name=str(path)).pixels, 8))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_region", "_photo")}
