@@ -26,7 +26,8 @@ from transformers import AutoTokenizer, BertModel
 
 from cotir.autoencoder import PatchAutoencoder
 from cotir.backbones import NANO
-from cotir.bench.traces import write_instruction, write_trace
+from cotir.bench.phrases import write_instruction
+from cotir.bench.traces import write_trace
 from cotir.degrade.compose import Applied, compose, sample_recipe
 from cotir.encode import bert_tokens, to_tokens
 from cotir.nano import CoTNanoTransformer2DModel
@@ -136,7 +137,7 @@ class Pairs(IterableDataset):
             y, x = rng.integers(0, REGION - self.crop + 1, size=2)
             box = np.s_[y : y + self.crop, x : x + self.crop]
             trace = write_trace(unit(np.ascontiguousarray(hq[box])), applied)
-            words = write_instruction(applied, rng)
+            words = write_instruction([each.kind for each in applied], rng)
             samples.append(
                 Sample(hq[box], lq[box], words.vague, words.precise, trace.scene, trace.degradation, trace.plan)
             )
@@ -187,7 +188,7 @@ def evaluate(model: CoTNanoTransformer2DModel, words: Words, photos: list[np.nda
             lq = np.rint(compose(unit(hq), applied) * 255).astype(np.uint8)
             reference = to_latents([lq], autoencoder)
             noise = torch.zeros_like(reference)
-            text, _ = words([write_instruction(applied, rng).vague])
+            text, _ = words([write_instruction([each.kind for each in applied], rng).vague])
             ids = NANO.image_positions(24, 24), NANO.text_positions(NANO.text_length)
             velocity = model(torch.cat([noise, reference], 1), text, torch.ones(1), *ids).sample
             clean = to_latents([hq], autoencoder)

@@ -19,7 +19,6 @@ from cotir.degrade import (
     Applied,
     Recipe,
     compose,
-    describe,
     from_json,
     kind_named,
     light_path,
@@ -224,12 +223,6 @@ def test_each_record_belongs_to_one_kind():
 def test_bad_json_is_refused(text, message):
     with pytest.raises(ConfigError, match=message):
         from_json(text)
-
-
-def test_words_for_severities():
-    assert [describe(s) for s in (0, 0.3, 0.4, 0.6, 0.7, 1)] == ["slight"] * 2 + ["moderate"] * 2 + ["heavy"] * 2
-    with pytest.raises(ConfigError, match="severity is 2"):
-        describe(2)
 
 
 def test_linear_light_and_srgb_are_inverse():

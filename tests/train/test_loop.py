@@ -102,12 +102,3 @@ def test_resume_never_leaves_a_run_alone(copied):
     config = copied.model_copy(update={"resume": "never"})
     with pytest.raises(TrainingError, match="holds a run already and resume is never; choose another folder"):
         train(config)
-
-
-def test_weights_that_are_split_end_a_run_without_a_model_and_say_where_they_are(copied, monkeypatch):
-    shutil.rmtree(copied.run / "weights")
-    monkeypatch.setattr("cotir.train.learner.Learner.is_split", True)
-    _, record, outcome = train(copied)
-    assert outcome.finished and outcome.weights is None
-    assert record.noted("the weights are split over processes and no model was written")
-    assert not (copied.run / "weights").exists()

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cotir.bench.reasons import write_full_trace
+from cotir.bench.phrases import write_instruction
 from cotir.bench.recipes import BenchRecipe, Recipes, to_plain
 from cotir.bench.schema import Crop, Metadata, Sample, Source, Split, Writer, sample_key
-from cotir.bench.traces import write_instruction
+from cotir.bench.traces import write_full_trace
 from cotir.degrade import Applied, Image, compose, sample_recipe
 from cotir.errors import ImageError
 from cotir.files import decode
@@ -60,7 +60,7 @@ class TemplateWriter:
     """The default: from what was measured and done, offline."""
 
     def write(self, lq: Pixels, hq: Pixels, applied: tuple[Applied, ...]) -> Written:
-        """See :func:`cotir.bench.reasons.write_full_trace`."""
+        """See :func:`cotir.bench.traces.write_full_trace`."""
         return Written(write_full_trace(_unit(hq), applied), "template")
 
 
@@ -120,7 +120,7 @@ class Generator:
             seed=self.material.seed,
             size=self.material.size,
             applied=applied,
-            instruction=write_instruction(applied, of_words),
+            instruction=write_instruction([each.kind for each in applied], of_words),
             trace=written.trace,
             answer=ANSWER,
             writer=written.writer,

@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 
 from cotir.errors import ConfigError
-from cotir.prompts import DEFAULT_INSTRUCTION
+from cotir.prompts import DEFAULT_INSTRUCTION, Instruction
+from cotir.words import listed
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,15 @@ PRECISE_CLEAN: tuple[str, ...] = (
 """What to ask for where there is no damage."""
 
 
+def write_instruction(kinds: Sequence[str], rng: np.random.Generator) -> Instruction:
+    """Draw a vague and a precise instruction for a picture damaged by ``kinds`` (none: a clean picture).
+
+    Raises:
+        ConfigError: a kind has no phrases in :data:`PHRASES`.
+    """
+    return Instruction(vague=VAGUE[rng.integers(len(VAGUE))], precise=precise_instruction(kinds, rng))
+
+
 def precise_instruction(kinds: Sequence[str], rng: np.random.Generator) -> str:
     """Draw one precise sentence that names every kind; the last in light-path order is undone first.
 
@@ -295,8 +305,3 @@ def phrases_of(kind: str) -> KindPhrases:
     if kind not in PHRASES:
         raise ConfigError(f"the degradation {kind!r} has no phrases; add it to PHRASES ({', '.join(PHRASES)})")
     return PHRASES[kind]
-
-
-def listed(items: Sequence[str]) -> str:
-    """Join as English does: a, b and c; at least one item."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

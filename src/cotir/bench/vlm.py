@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from cotir.bench.generator import Pixels, TemplateWriter, Written, png
 from cotir.bench.phrases import TERMS, phrases_of
 from cotir.bench.tars import write_whole
-from cotir.degrade import Applied, describe
+from cotir.degrade import Applied
 from cotir.errors import ConfigError, PromptError
 from cotir.prompts import ReasoningTrace
+from cotir.words import describe
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -147,16 +147,6 @@ def _read(kind: str, key: str, value: Any, hint: Any) -> Any:
     raise ConfigError(f"parameter {key!r} of {kind!r} is {value!r}; it must be {wanted}")
 
 
-def describe(severity: float) -> Literal["slight", "moderate", "heavy"]:
-    """The word for a severity: thirds of [0, 1].
-
-    Raises:
-        ConfigError: ``severity`` is outside [0, 1].
-    """
-    severity = check_severity(severity)
-    return "slight" if severity < 1 / 3 else "moderate" if severity < 2 / 3 else "heavy"
-
-
 def check_severity(severity: float) -> float:
     """Return ``severity`` as a float, or raise :class:`ConfigError` when it is outside [0, 1] or not a number."""
     if not 0.0 <= severity <= 1.0:

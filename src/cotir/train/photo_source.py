@@ -11,10 +11,10 @@ from cachetools import LRUCache, cached
 
 from cotir.bench.generator import choose_crop, cut
 from cotir.bench.photos import Inspector, find_files, settle, split_photos
-from cotir.bench.reasons import write_full_trace
+from cotir.bench.phrases import write_instruction
 from cotir.bench.recipes import BenchRecipe, Recipes, load_recipes, to_plain
 from cotir.bench.schema import Source as Photo
-from cotir.bench.traces import write_instruction
+from cotir.bench.traces import write_full_trace
 from cotir.degrade import Applied, compose, sample_recipe
 from cotir.errors import ConfigError, ImageError
 from cotir.files import decode
@@ -156,7 +156,7 @@ class Region:
         top, left = (int(rng.integers(side - place.crop + 1)) for side in self.hq.shape[:2])
         box = np.s_[top : top + place.crop, left : left + place.crop]
         hq, lq = np.ascontiguousarray(self.hq[box]), np.ascontiguousarray(self.lq[box])
-        instruction = write_instruction(self.applied, rng)
+        instruction = write_instruction([each.kind for each in self.applied], rng)
         trace = write_full_trace(_unit(hq), self.applied)
         return Pair(hq, lq, self.deg, instruction, trace, place.position)
 
