@@ -141,11 +141,11 @@ def test_step_callback_may_replace_the_latents(pipeline):
 
 
 def test_reasoning_is_returned_when_asked_for(pipeline):
-    assert pipeline(picture(0)).reasoning is None
+    assert pipeline(picture(0)).thoughts is None
     pictures = [picture(0), picture(1)]
-    thoughts = pipeline(pictures, predict_reasoning=True, batch_size=2).reasoning
+    thoughts = pipeline(pictures, predict_reasoning=True, batch_size=2).thoughts
     assert [thought.degradation.shape for thought in thoughts] == [(1, 48, TEXT_WIDTH)] * 2
-    alone = pipeline(pictures[1], predict_reasoning=True).reasoning[0]
+    alone = pipeline(pictures[1], predict_reasoning=True).thoughts[0]
     torch.testing.assert_close(thoughts[1].plan, alone.plan, rtol=0, atol=1e-5)
 
 

@@ -146,14 +146,14 @@ def test_output_types(pipeline):
 def test_reasoning_is_one_per_picture(pipeline):
     given, length = [picture(0), picture(1)], pipeline.backbone.text_length
     output = restore(pipeline, given, PROMPTS[0], predict_reasoning=True, batch_size=2)
-    assert len(output.reasoning) == 2
-    for thought in output.reasoning:
+    assert len(output.thoughts) == 2
+    for thought in output.thoughts:
         assert thought.text_update.shape == (1, length, pipeline.transformer.inner_dim)
         for part in (thought.scene, thought.degradation, thought.plan):
             assert part.shape == (1, length, TEXT_WIDTH)
-    assert not torch.equal(output.reasoning[0].plan, output.reasoning[1].plan)
+    assert not torch.equal(output.thoughts[0].plan, output.thoughts[1].plan)
     silent = restore(pipeline, given, PROMPTS[0], batch_size=2)
-    assert silent.reasoning is None
+    assert silent.thoughts is None
     assert np.array_equal(silent.images[1], output.images[1])
 
 

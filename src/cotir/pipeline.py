@@ -6,15 +6,13 @@ A picture is padded to the latent grid, never resized; one larger than the model
 overlapping windows. Text, reference latents and positions are computed once per picture (per window), never per step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
-import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,37 +21,16 @@ from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone, backbone_of
 from cotir.encode import TextTokens, condition, decode_image, encode_image, encode_text, to_grid, to_tokens
 from cotir.errors import ConfigError, WeightsError
-from cotir.image import Picture
 from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
+from cotir.output import CoTIROutput, OutputType, output_picture
+from cotir.read_out import FILE, ReadOut, read_out_for
+from cotir.reasoning import Reasoning
 from cotir.sampling import StepCallback, denoise, draw_noise
-from cotir.tiling import Blend, Window, windows
+from cotir.tiling import Blend, Window, spread, windows
 from cotir.transformer import RoPE
 
-OutputType = Literal["pil", "np", "pt", "picture"]
-
-
-@dataclass
-class CoTIROutput(BaseOutput):
-    """Restored pictures in the order they were given.
-
-    ``images`` holds PIL images, float32 arrays (H, W, 3) in [0, 1], float32 tensors (3, H, W) in [0, 1] or
-    :class:`~cotir.image.Picture` records, by ``output_type``. ``reasoning`` holds the adapter's predictions per
-    picture, each (1, N_txt, D_txt), if they were asked for.
-    """
-
-    images: list[Any]
-    reasoning: list[CoTOutput] | None = None
-
-    @property
-    def image(self) -> Any:
-        """The restored picture, when there is exactly one.
-
-        Raises:
-            ConfigError: when there are several.
-        """
-        if len(self.images) != 1:
-            raise ConfigError(f"this output holds {len(self.images)} pictures; take them from .images")
-        return self.images[0]
+_LOOKS = 4
+"""Windows of a large picture that are enough to say what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +40,15 @@ class _Request:
     steps: int
     predict_reasoning: bool
     on_step: StepCallback
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What came of a window: clean latents (B, C, h, w) and what was thought, if that was asked for."""
+
+    place: Window
+    latent: Tensor
+    thought: CoTOutput | None
 
 
 @dataclass
@@ -111,6 +97,8 @@ class CoTIRPipeline(DiffusionPipeline):
             text_encoder_2=text_encoder_2,
             tokenizer_2=tokenizer_2,
         )
+        self.read_out: ReadOut | None = None
+        """Reads the adapter's predictions; None until it is loaded with the model or made."""
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - presets and adapters too
@@ -147,8 +135,13 @@ class CoTIRPipeline(DiffusionPipeline):
                 raise ConfigError(
                     f"rope={rope!r} is for a base and an adapter; set it in {source.whole / 'transformer/config.json'}"
                 )
-            return super().from_pretrained(source.whole, dtype=dtype, **kwargs)
-        return cls(**loading.assemble(source, dtype=dtype, rope=rope, **kwargs))
+            pipeline = super().from_pretrained(source.whole, dtype=dtype, **kwargs)
+        else:
+            pipeline = cls(**loading.assemble(source, dtype=dtype, rope=rope, **kwargs))
+        folder = source.whole or source.adapter
+        if folder is not None and (folder / FILE).is_file():
+            pipeline.read_out = ReadOut.load(folder / FILE)
+        return pipeline
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - its options pass through
         self, save_directory: str | Path, **kwargs: Any
@@ -164,6 +157,8 @@ class CoTIRPipeline(DiffusionPipeline):
                 "cotir.lora.fuse(pipeline.transformer) first, or cotir.weights.save_adapter to save the LoRA alone"
             )
         super().save_pretrained(save_directory, **kwargs)
+        if self.read_out is not None:
+            self.read_out.save(Path(save_directory) / FILE)
 
     @property
     def backbone(self) -> Backbone:
@@ -181,6 +176,7 @@ class CoTIRPipeline(DiffusionPipeline):
         generator: Generators | None = None,
         strength: float = 1.0,
         batch_size: int = 1,
+        explain: bool | None = None,
         predict_reasoning: bool = False,
         output_type: OutputType = "pil",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
@@ -196,6 +192,8 @@ class CoTIRPipeline(DiffusionPipeline):
             generator: draws the seeds instead; one for all in turn, or one per picture.
             strength: 0 returns the input's pixels, 1 the model's, between them a blend.
             batch_size: pictures of equal size that go through the model together.
+            explain: also return the reasoning in words; by default where the model brings its read-out, as nano does.
+                True makes one where it does not (:meth:`prepare_read_out`).
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
@@ -210,21 +208,64 @@ class CoTIRPipeline(DiffusionPipeline):
         steps = self.backbone.steps if steps is None else steps
         _check_options(steps=steps, batch_size=batch_size, output_type=output_type, strength=strength)
         jobs = make_jobs(image, prompt, seed, generator, multiple=self.backbone.pixels_per_token)
-        if strength == 0 and not predict_reasoning:
-            return CoTIROutput(images=[_output(job.picture, output_type) for job in jobs])
+        read_out = self.prepare_read_out() if explain else self.read_out if explain is None else None
+        if strength == 0 and not predict_reasoning and read_out is None:
+            return CoTIROutput(images=[output_picture(job.picture, output_type) for job in jobs])
 
         groups = list(batches(jobs, batch_size))
         progress = _Progress(steps * sum(len(self._windows(group[0])) for group in groups), on_progress)
-        request = _Request(steps, predict_reasoning, self._after_step(callback_on_step_end, progress))
-        images, reasoning = [], []
+        thinks = predict_reasoning or read_out is not None
+        request = _Request(steps, thinks, self._after_step(callback_on_step_end, progress))
+        images: list[Any] = []
+        thoughts: list[CoTOutput] = []
         for batch in groups:
-            pixels, thoughts = self._restore(batch, request)
+            pixels, thought = self._restore(batch, request)
             for index, job in enumerate(batch):
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
-                images.append(_output(job.picture.blend(restored, strength), output_type))
-            reasoning.extend(thoughts)
+                images.append(output_picture(job.picture.blend(restored, strength), output_type))
+            thoughts.extend(thought)
         self.maybe_free_model_hooks()
-        return CoTIROutput(images=images, reasoning=reasoning if predict_reasoning else None)
+        return CoTIROutput(
+            images=images,
+            readings=None if read_out is None else [read_out.read(thought)[0] for thought in thoughts],
+            thoughts=thoughts if predict_reasoning else None,
+        )
+
+    @torch.no_grad()
+    def explain(self, image: Any, prompt: str | Sequence[str] | None = None, *, seed: Seeds = 0) -> list[Reasoning]:
+        """What the model thinks about each picture, without restoring it: one pass.
+
+        Of a picture larger than the model's window, four windows spread over it are looked at.
+
+        Args:
+            image: as for :meth:`__call__`.
+            prompt: as for :meth:`__call__`. A vague one, the default, leaves the diagnosis to the model; a precise one
+                is believed.
+            seed: as for :meth:`__call__`.
+
+        Raises:
+            ImageError, PromptError, ConfigError: as for :meth:`__call__`.
+        """
+        read_out, readings = self.prepare_read_out(), []
+        request = _Request(1, predict_reasoning=True, on_step=lambda step, time, latent: latent)
+        for job in make_jobs(image, prompt, seed, None, multiple=self.backbone.pixels_per_token):
+            places = spread(self._windows(job), _LOOKS)
+            readings += read_out.read(_mean([passed.thought for passed in self._passes([job], places, request)]))
+        self.maybe_free_model_hooks()
+        return readings
+
+    def prepare_read_out(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ReadOut:
+        """The read-out of this model, made now if need be: thousands of texts pass through the text encoder, once.
+
+        It is kept in ``$COTIR_HOME`` (``~/.cache/cotir``) by the text encoder's content.
+
+        Args:
+            on_progress: called with (texts encoded, texts in all).
+        """
+        if self.read_out is None:
+            folder = loading.adapters_home() / "reasoning"
+            self.read_out = read_out_for(self.backbone, self.components, folder, on_progress)
+        return self.read_out
 
     def encode_prompt(self, prompts: Sequence[str]) -> TextTokens:
         """Encode instructions with this pipeline's text encoders."""
@@ -232,6 +273,15 @@ class CoTIRPipeline(DiffusionPipeline):
 
     def _restore(self, batch: Sequence[Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
         """Run pictures of equal size through the model; pixels (B, 3, H, W) in about [-1, 1] and one thought each."""
+        blend = Blend(len(batch), *batch[0].size, self.backbone.overlap)
+        thoughts = []
+        for passed in self._passes(batch, self._windows(batch[0]), request):
+            blend.add(passed.place, decode_image(self.vae, passed.latent))
+            thoughts.append(passed.thought)
+        return blend.result(), _split(_mean(thoughts), len(batch)) if request.predict_reasoning else []
+
+    def _passes(self, batch: Sequence[Job], places: Sequence[Window], request: _Request) -> Iterator[_Passed]:
+        """Run windows of pictures of equal size through the model, one after another."""
         backbone, device = self.backbone, self._execution_device
         height, width = batch[0].size
         cell = backbone.pixels_per_token
@@ -240,24 +290,18 @@ class CoTIRPipeline(DiffusionPipeline):
         # One noise field per picture: a window sees its part of it, so neighbouring windows agree.
         shape = (self.transformer.latent_channels, height // cell, width // cell)
         noise = draw_noise(shape, [job.seed for job in batch])
-
-        blend = Blend(len(batch), height, width, backbone.overlap)
-        thoughts = []
-        for place in self._windows(batch[0]):
+        for place in places:
             latents = encode_image(self.vae, place.cut(canvas).to(device))
             given = condition(backbone, latents, text).to(device, self.transformer.dtype)
-            times = backbone.schedule(request.steps, given.rows * given.columns)
             result = denoise(
                 self.transformer,
                 to_tokens(place.cut(noise, cell)).to(device),
                 given,
-                times,
+                backbone.schedule(request.steps, given.rows * given.columns),
                 predict_reasoning=request.predict_reasoning,
                 on_step=request.on_step,
             )
-            blend.add(place, decode_image(self.vae, to_grid(result.latent, given.rows, given.columns)))
-            thoughts.append(result.reasoning)
-        return blend.result(), _split(_mean(thoughts), len(batch)) if request.predict_reasoning else []
+            yield _Passed(place, to_grid(result.latent, given.rows, given.columns), result.reasoning)
 
     def _windows(self, job: Job) -> list[Window]:
         backbone = self.backbone
@@ -291,17 +335,7 @@ def _check_options(*, steps: int, batch_size: int, output_type: str, strength: f
         raise ConfigError(f"steps is {steps}; it must be at least 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
-    if output_type not in ("pil", "np", "pt", "picture"):
-        raise ConfigError(f"output_type is {output_type!r}; choose one of pil, np, pt, picture")
+    if output_type not in get_args(OutputType):
+        raise ConfigError(f"output_type is {output_type!r}; choose one of {', '.join(get_args(OutputType))}")
     if not 0 <= strength <= 1:
         raise ConfigError(f"strength is {strength}; it must lie between 0 (the input) and 1 (the result)")
-
-
-def _output(picture: Picture, output_type: OutputType) -> Any:
-    if output_type == "picture":
-        return picture
-    if output_type == "pil":
-        return picture.to_pil()
-    if output_type == "np":
-        return picture.pixels
-    return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)))

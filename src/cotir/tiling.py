@@ -4,7 +4,7 @@ Every window is cut from one canvas and one noise field, so that neighbours agre
 rise and fall smoothly, and the sum is divided out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,13 @@ def windows(height: int, width: int, size: int, overlap: int, multiple: int) -> 
         for top in _starts(height, size, overlap, multiple)
         for left in _starts(width, size, overlap, multiple)
     ]
+
+
+def spread(places: Sequence[Window], count: int) -> list[Window]:
+    """At most ``count`` of the windows, evenly over their order."""
+    if len(places) <= count:
+        return list(places)
+    return [places[(2 * index + 1) * len(places) // (2 * count)] for index in range(count)]
 
 
 def _starts(extent: int, size: int, overlap: int, multiple: int) -> Iterator[int]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cotir import files
 from cotir.interfaces.cli import app
+from cotir.output import CoTIROutput
 from cotir.pipeline import CoTIRPipeline
 from cotir.prompts import DEFAULT_INSTRUCTION
 
@@ -23,7 +24,7 @@ def calls(monkeypatch):
 
     def remember(self, image, prompt, **options):
         seen.append({"prompt": prompt, **options})
-        return type("Output", (), {"image": image})
+        return CoTIROutput([image])
 
     monkeypatch.setattr(CoTIRPipeline, "__call__", remember)
     return seen
@@ -274,7 +275,7 @@ def test_ctrl_c_that_python_drops_is_not_lost(restore, photo, monkeypatch, tmp_p
         # as it happens while a destructor runs
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        return type("Output", (), {"image": image})
+        return CoTIROutput([image])
 
     monkeypatch.setattr(CoTIRPipeline, "__call__", drop)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

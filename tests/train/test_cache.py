@@ -15,9 +15,10 @@ from cotir.autoencoder import PatchAutoencoder
 from cotir.backbones import FLUX1, FLUX2, NANO
 from cotir.encode import TextTokens, encode_image, encode_text
 from cotir.errors import ConfigError, ImageError, PromptError
+from cotir.identity import latent_identity, text_identity
 from cotir.image import Canvas
 from cotir.pipeline import CoTIRPipeline
-from cotir.train.cache import CacheStats, LatentCache, TextCache, latent_identity, text_identity
+from cotir.train.cache import CacheStats, LatentCache, TextCache
 from nano_model import TEXT_WIDTH, tiny_pipeline
 
 TOKENS, WIDTH = 16, 256

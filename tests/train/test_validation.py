@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from tiny_run import Record, hashes, tiny_config
+from tiny_run import Record, hashes, tiny_config, train
 
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log
-from cotir.train.validation import CEILING, Validator, psnr
+from cotir.train.trainee import Trainee
+from cotir.train.validation import CEILING, Validator, psnr, read_out_of
+from cotir.words import WORDS
 
 PARTS = ("scene", "degradation", "plan")
 
@@ -73,7 +76,7 @@ def test_it_uses_the_averaged_weights_and_gives_the_others_back(material, tmp_pa
     trained = []
     monkeypatch.setattr(Validator, "__call__", watched)
     config = tiny_config(material, tmp_path / "run", steps=3, validation={"every": 2, "samples": 1, "pictures": 0})
-    trainer = Trainer(config, Record(), stopping=looking, read_out=lambda output: "words")
+    trainer = Trainer(config, Record(), stopping=looking)
     trainer.run()
     assert len(seen) == 2  # at step 2 and at the end
     for used, average, _ in seen:
@@ -82,6 +85,25 @@ def test_it_uses_the_averaged_weights_and_gives_the_others_back(material, tmp_pa
     assert hashes(trainer.learner.trained) == trained[-1]
     assert trainer.trainee.transformer.training
     assert not (config.run / "validation").exists()
+
+
+def test_the_reasoning_is_told_on_the_pictures(material, tmp_path, monkeypatch):
+    monkeypatch.setenv("COTIR_HOME", str(tmp_path / "home"))
+    config = tiny_config(material, tmp_path / "run", steps=3, validation={"every": 3, "samples": 1, "read_out": True})
+    _, record, _ = train(config)
+    (told,) = (config.run / "validation").rglob("*.json")
+    words = json.loads(told.read_text(encoding="utf-8"))["read_out"]
+    assert "tones with" in words and (
+        "no damage found; " in words or any(noun.noun in words for noun in WORDS.values())
+    )
+    assert len(record.noted("the read-out of this text encoder was made from 6,000 texts")) == 1
+    assert len(list((tmp_path / "home" / "reasoning").iterdir())) == 1
+
+
+def test_nano_brings_its_own_read_out(material):
+    config = tiny_config(material, "run", model={"base": None})
+    trainee = Trainee(config.model, torch.nn.Identity(), {})
+    assert read_out_of(trainee, note=pytest.fail).damage is not None
 
 
 def test_validating_does_not_change_the_training(done, material, tmp_path):

@@ -11,6 +11,7 @@ import typer
 from cotir import __version__
 from cotir.errors import ConfigError, CoTIRError, PromptError
 from cotir.interfaces import bench, train
+from cotir.interfaces import explain as explaining
 from cotir.interfaces.interruption import Interruption
 from cotir.interfaces.models import Device, Dtype, Model
 from cotir.interfaces.report import Report, legible, say, say_error
@@ -79,6 +80,8 @@ cotir restore photos -o restored -r --skip-existing    goes on where it stopped
 
 cotir restore 'scans/*.tif' --prompt 'remove haze'     your own instruction
 
+cotir restore old.jpg --explain                        what it saw, and how sure it was
+
 [bold]Exit codes[/bold]: 0 all good, 1 some pictures failed, 2 nothing was tried
 (bad option, no picture, no model), 130 stopped by Ctrl-C.
 """
@@ -124,6 +127,19 @@ def restore(
     strength: Annotated[
         float, typer.Option(min=0, max=1, help="0 is the input exactly, 1 the result, between them a blend.")
     ] = 1.0,
+    plan: Annotated[
+        str | None,
+        typer.Option(metavar="STEPS", help="What to do, step by step, in place of --prompt: '1. dehaze 2. denoise'."),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            rich_help_panel=_OUTPUT,
+            help="Tell what the model saw and planned, and write it as NAME.cotir.json. "
+            "'cotir explain' does so without restoring.",
+        ),
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", rich_help_panel=_OUTPUT, help="Also write before | after as a_compare.png.")
     ] = False,
@@ -178,33 +194,37 @@ def restore(
     """
     if overwrite and skip_existing:
         _stop(ConfigError("--overwrite and --skip-existing contradict each other; give one of them"), USAGE)
+    if prompt is not None and plan is not None:
+        _stop(ConfigError("--prompt and --plan both say what to do; give one of them"), USAGE)
 
     from cotir.files import MAX_PIXELS
-    from cotir.interfaces.restore import Existing, Options, Plan, read_prompt
+    from cotir.interfaces.instructions import read_plan, read_prompt
+    from cotir.interfaces.restore import Existing, Options, Plan
     from cotir.interfaces.restore import restore as run
 
     report = None
     try:
         options = Options(
-            prompt=read_prompt(prompt),
+            prompt=read_prompt(prompt) if plan is None else read_plan(plan),
             steps=steps,
             seed=seed,
             strength=strength,
+            explain=explain,
             existing=Existing.REPLACE if overwrite else Existing.SKIP if skip_existing else Existing.FAIL,
             quality=quality,
             max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
             debug=debug,
         )
-        plan = Plan.of(pictures, output, recursive=recursive, format=format.value, compare=compare)
-        with Interruption() as interruption, Report(plan.inputs.survey.pictures) as report:
-            run(plan, options, Model(model, base, adapter, device, dtype, threads).load, report, interruption.check)
+        work = Plan.of(pictures, output, recursive=recursive, format=format.value, compare=compare)
+        with Interruption() as interruption, Report(work.inputs.survey.pictures) as report:
+            run(work, options, Model(model, base, adapter, device, dtype, threads).load, report, interruption.check)
     except CoTIRError as error:
         _stop(error, USAGE)
     except KeyboardInterrupt:
         if report is not None:
             report.add_interruption(overwrite=overwrite)
         raise typer.Exit(INTERRUPTED) from None
-    report.add_summary(plan.inputs.survey.left_out)
+    report.add_summary(work.inputs.survey.left_out)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -244,6 +264,7 @@ def doctor() -> None:
 
 
 bench.register(app)
+explaining.register(app)
 train.register(app)
 
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +31,20 @@ def say(text: str, style: str = "", *, error: bool = False) -> None:
 def say_error(message: object) -> None:
     """Print one red line on standard error."""
     say(f"error: {legible(message)}", "red", error=True)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A picture that was restored."""
+
+    target: Path
+    size: tuple[int, int]
+    """Width and height in pixels."""
+    notes: Sequence[str] = ()
+    diagnosis: str = ""
+    """What the model saw, in a few words, if it can tell."""
+    explanation: Sequence[str] = ()
+    """The whole of it, line by line, if it was asked for."""
 
 
 class Report(AbstractContextManager["Report"]):
@@ -77,11 +92,15 @@ class Report(AbstractContextManager["Report"]):
         self._bar.update(self._passes, completed=done, total=total, visible=total > 1)
         self._bar.update(self._pictures, completed=self.done + self.skipped + self.failed + done / total)
 
-    def add_done(self, source: Path, target: Path, size: tuple[int, int], seconds: float, notes: Sequence[str]) -> None:
-        """A picture of (width, height) pixels was restored."""
+    def add_done(self, source: Path, done: Done, seconds: float) -> None:
+        """A picture was restored."""
         self.done += 1
-        line = f"{legible(source)}  {size[0]} x {size[1]}  {seconds:.1f} s  -> {legible(target)}"
-        self._tell(line + (f"  ({legible('; '.join(notes))})" if notes else ""))
+        thought = f"{done.diagnosis}  " if done.diagnosis else ""
+        notes = f"  ({legible('; '.join(done.notes))})" if done.notes else ""
+        size = f"{done.size[0]} x {done.size[1]}"
+        self._tell(f"{legible(source)}  {size}  {seconds:.1f} s  {thought}-> {legible(done.target)}{notes}")
+        for line in done.explanation:
+            self._tell(f"  {line}")
 
     def add_skipped(self, source: Path, target: Path) -> None:
         """A picture was left alone because its result is there."""

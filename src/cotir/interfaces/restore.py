@@ -8,12 +8,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cotir.errors import ConfigError, CoTIRError, ImageError, PromptError
+from cotir.errors import ConfigError, CoTIRError, ImageError
 from cotir.files import MAX_PIXELS, kind_for, losses, read, write
 from cotir.image import Picture
 from cotir.interfaces.compare import before_and_after
 from cotir.interfaces.inputs import Inputs
-from cotir.interfaces.report import Report
+from cotir.interfaces.reasoning import prepared, write_reasoning
+from cotir.interfaces.report import Done, Report
 from cotir.interfaces.targets import Job, Targets, jobs, output_folder
 from cotir.prompts import DEFAULT_INSTRUCTION
 
@@ -38,6 +39,8 @@ class Options:
     """None leaves the model's own number."""
     seed: int = 0
     strength: float = 1.0
+    explain: bool = False
+    """Tell the reasoning, and write it beside the result."""
     existing: Existing = Existing.FAIL
     quality: int | None = None
     max_pixels: int = MAX_PIXELS
@@ -59,29 +62,8 @@ class Plan:
             ConfigError: nothing is there to restore, or the output does not fit.
         """
         inputs = Inputs.of(arguments, recursive=recursive, excluded=output_folder(output))
-        _check_found(inputs)
+        check_found(inputs)
         return cls(inputs, Targets(inputs, output, format=format, compare=compare))
-
-
-def read_prompt(text: str | None) -> str:
-    """The instruction of ``--prompt``: itself, what the .txt file of that name holds, or the default for None.
-
-    Raises:
-        PromptError: it is empty, or the file cannot be read.
-    """
-    if text is None:
-        return DEFAULT_INSTRUCTION
-    source, words = "the prompt", text
-    if text.lower().endswith(".txt"):
-        source = f"the prompt file {text}"
-        try:
-            words = Path(text).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise PromptError(f"{source} cannot be read: {said}") from error
-    if not words.strip():
-        raise PromptError(f"{source} is empty; write what to do, or leave --prompt out for {DEFAULT_INSTRUCTION!r}")
-    return " ".join(words.split())
 
 
 def restore(
@@ -109,7 +91,7 @@ def restore(
     pipeline = None
     for job in _unsettled(jobs(plan.inputs, plan.targets), plan.inputs, options, report):
         if pipeline is None:
-            pipeline = load()
+            pipeline = prepared(load()) if options.explain else load()
         check()
         report.begin(job.source)
         started = time.monotonic()
@@ -121,45 +103,47 @@ def restore(
             hint = "" if options.debug else "; run again with --debug for the traceback"
             report.add_failed(job.source, f"{_unforeseen(error)}{hint}", trace=error if options.debug else None)
         else:
-            if result.restored is None:
-                report.add_skipped(job.source, result.target)
+            if isinstance(result, Path):
+                report.add_skipped(job.source, result)
             else:
-                size = (result.restored.width, result.restored.height)
-                report.add_done(job.source, result.target, size, time.monotonic() - started, result.notes)
-
-
-@dataclass(frozen=True)
-class _Result:
-    target: Path
-    restored: Picture | None = None
-    """None where the target was there already and stays."""
-    notes: tuple[str, ...] = ()
+                report.add_done(job.source, result, time.monotonic() - started)
 
 
 def _restore(
     job: Job, pipeline: "CoTIRPipeline", inputs: Inputs, options: Options, on_progress: Callable[[int, int], None]
-) -> _Result:
+) -> Done | Path:
+    """What was done; the target alone where it was there already and stays."""
     picture = read(job.source, max_pixels=options.max_pixels)
     job = job.settle(kind_for(picture, job.target, job.format))
     if _stays(job, inputs, options):
-        return _Result(job.target)
+        return job.target
     _make_folder(job.target.parent)
-    restored: Picture = pipeline(
+    output = pipeline(
         picture,
         options.prompt,
         steps=options.steps,
         seed=options.seed,
         strength=options.strength,
+        explain=True if options.explain else None,
         output_type="picture",
         on_progress=on_progress,
-    ).image
-    # the result comes last: where it is, the comparison is too
+    )
+    restored: Picture = output.image
+    reasoning = output.reasoning if output.readings else None
+    # the result comes last: where it is, the rest is too
     comparison = job.comparison
     if comparison is not None and (options.existing is Existing.REPLACE or not os.path.lexists(comparison)):
         write(before_and_after(picture, restored), comparison)
+    if options.explain and reasoning is not None:
+        write_reasoning(reasoning, job.target, file=job.source.name, prompt=options.prompt)
     write(restored, job.target, format=job.format, quality=options.quality)
-    notes = (*picture.carried.notes, *losses(restored, job.target, format=job.format))
-    return _Result(job.target, restored, notes)
+    return Done(
+        job.target,
+        (restored.width, restored.height),
+        notes=(*picture.carried.notes, *losses(restored, job.target, format=job.format)),
+        diagnosis=reasoning.diagnosis if reasoning is not None else "",
+        explanation=reasoning.lines() if options.explain and reasoning is not None else (),
+    )
 
 
 def _unsettled(found: Iterable[Job], inputs: Inputs, options: Options, report: Report) -> Iterable[Job]:
@@ -208,7 +192,12 @@ def _unforeseen(error: Exception) -> str:
     return f"{name}: {error}" if str(error) else name
 
 
-def _check_found(inputs: Inputs) -> None:
+def check_found(inputs: Inputs) -> None:
+    """Refuse inputs among which there is no picture.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
     missing = [path for path in inputs.files if not os.path.lexists(path)]
     if inputs.survey.pictures > len(missing) or inputs.survey.unreadable:
         return

@@ -41,7 +41,7 @@ class Names:
         stem, suffix = _split(source)
         tag = f"{stem}_{suffix[1:].lower()}" if tagged and suffix else stem
         bases = chain([stem], [tag] if tag != stem else [], (f"{tag}_{number}" for number in count(2)))
-        names = (_shortened(base, rest) for base in bases)
+        names = (shortened(base, rest) for base in bases)
         name = next(name for name in names if name.casefold() not in self._taken)
         self._taken.add(name.casefold())
         return name
@@ -102,7 +102,7 @@ class Targets:
     def jobs(self, group: Group) -> Iterator[Job]:
         """The jobs of a group, in its order."""
         if self._file is not None:
-            comparison = self._file.with_name(_shortened(self._file.stem, "_compare.png")) if self._compare else None
+            comparison = self._file.with_name(shortened(self._file.stem, "_compare.png")) if self._compare else None
             yield from (Job(group.folder / name, self._file, None, comparison) for name in group.names)
             return
         folder, mark = self._place(group)
@@ -187,7 +187,7 @@ def _ending(suffix: str, format: str) -> str:
     return suffix if suffix.lower() in kind.suffixes else kind.suffixes[0]
 
 
-def _shortened(base: str, rest: str) -> str:
+def shortened(base: str, rest: str) -> str:
     """``base + rest``, with the base cut, and marked by a digest of it, where a file system would refuse the length."""
     room = _LONGEST_NAME - len(os.fsencode(rest))
     data = os.fsencode(base)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cotir.backbones import Backbone
 from cotir.encode import Conditioning, TextTokens, condition, encode_image, encode_text, to_tokens
-from cotir.train.cache import LatentCache, TextCache, latent_identity, text_identity
+from cotir.identity import latent_identity, text_identity
+from cotir.train.cache import LatentCache, TextCache
 from cotir.train.config import CacheConfig, TimeConfig
 from cotir.train.objective import PARTS
 from cotir.train.pairs import Pair, Pixels

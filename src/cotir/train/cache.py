@@ -18,23 +18,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from cotir.backbones import Backbone
 from cotir.encode import TextTokens
 from cotir.errors import ConfigError, ImageError, PromptError
+from cotir.identity import sha256, stream
 
 _Entry = dict[str, Tensor]
 
 _CHECKSUM = "checksum"
-_PROBES = 64  # values of each weight that an identity reads, spread over the tensor
-_PASSING = {"transformers_version", "architectures", "dtype", "torch_dtype"}  # settings that saving changes
 
 
 @dataclass
@@ -216,7 +212,7 @@ class LatentCache(_Store):
         if pixels.ndim != 4 or pixels.shape[1] != 3 or len(pixels) != len(keys) or not keys:
             raise ImageError(f"pixels {tuple(pixels.shape)} with {len(keys)} keys; give (B, 3, H, W) and B keys, B > 0")
         contents = [
-            f"pixels {_sha256({'': picture})}" if key is None else f"key {tuple(picture.shape)} {key}"
+            f"pixels {sha256({'': picture})}" if key is None else f"key {tuple(picture.shape)} {key}"
             for picture, key in zip(pixels, keys, strict=True)
         ]
         return self._collect(contents, partial(self._encode_missing, pixels))["latents"]
@@ -232,47 +228,6 @@ class LatentCache(_Store):
         yield from _rows({"latents": self._encode(given)})
 
 
-def text_identity(backbone: Backbone, components: Mapping[str, Any]) -> str:
-    """A name for what text embeddings depend on: the backbone's text length, and a pipeline's tokenizers and encoders.
-
-    Encoders count by class, configuration and a few values of every weight, so that a fine-tune of any layer shows.
-
-    Raises:
-        ConfigError: the weights are not in memory (sequential offload).
-    """
-    names = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
-    parts = [components[name] for name in names if components.get(name) is not None]
-    return _identity(f"text {backbone.name} {backbone.text_length}", parts)
-
-
-def latent_identity(vae: torch.nn.Module) -> str:
-    """As :func:`text_identity`, for latents: the autoencoder's class, configuration, weights and statistics."""
-    return _identity("latent", [vae])
-
-
-def _identity(head: str, parts: Sequence[Any]) -> str:
-    facts = [_tokenizer(part) if isinstance(part, PreTrainedTokenizerBase) else _model(part) for part in parts]
-    classes = "+".join(type(part).__name__ for part in parts)
-    return f"{head} {classes} {hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()}"
-
-
-def _tokenizer(part: Any) -> list[Any]:
-    rules = json.loads(part.backend_tokenizer.to_str()) if part.is_fast else {"vocabulary": part.get_vocab()}
-    rules |= {"truncation": None, "padding": None}  # set anew by every call, to the backbone's text length
-    return [rules, part.special_tokens_map, part.chat_template, part.padding_side, part.truncation_side]
-
-
-def _model(part: Any) -> list[Any]:
-    probes = {}
-    for name, tensor in part.state_dict().items():
-        if tensor.is_meta:
-            raise ConfigError(f"{name} of {type(part).__name__} is not in memory; take the identity before offloading")
-        probes[name] = tensor.reshape(-1)[:: max(1, tensor.numel() // _PROBES)]
-    config = part.config if isinstance(part.config, Mapping) else part.config.to_dict()
-    lasting = {name: value for name, value in config.items() if name not in _PASSING and not name.startswith("_")}
-    return [lasting, _sha256(probes)]
-
-
 def _rows(tensors: Mapping[str, Tensor]) -> Iterator[_Entry]:
     """The rows of tensors that were encoded together, each with memory of its own: a view would keep all of them."""
     batch = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
@@ -284,16 +239,5 @@ def _size(entry: _Entry) -> int:
     return sum(tensor.nbytes for tensor in entry.values())
 
 
-def _stream(tensors: _Entry) -> Iterator[bytes | memoryview]:
-    """Everything that makes tensors what they are: names, types, shapes and bytes."""
-    for name, tensor in sorted(tensors.items()):
-        yield f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode()
-        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _sha256(tensors: _Entry) -> str:
-    return hashlib.sha256(b"".join(_stream(tensors))).hexdigest()
-
-
 def _checksum(entry: _Entry) -> int:
-    return reduce(lambda checksum, chunk: zlib.crc32(chunk, checksum), _stream(entry), 0)
+    return reduce(lambda checksum, chunk: zlib.crc32(chunk, checksum), stream(entry), 0)

@@ -217,6 +217,8 @@ class ValidationConfig(Strict):
     crop: Annotated[int, Field(ge=16)] = 256
     steps: Count | None = None
     """Euler steps; the backbone's if None."""
+    read_out: bool = True
+    """Tell the reasoning on the pictures in words; the first run with a text encoder makes its read-out."""
 
 
 class CacheConfig(Strict):

@@ -35,7 +35,7 @@ from cotir.train.journal import Journal, Watch, make_accelerator, memory_gb
 from cotir.train.learner import Learner, Row
 from cotir.train.pairs import Pair
 from cotir.train.trainee import load_trainee
-from cotir.train.validation import ReadOut, Validator
+from cotir.train.validation import Validator, read_out_of
 
 MAX_SKIPPED = 10
 """Steps in a row whose loss is not finite, after which the run stops."""
@@ -78,7 +78,6 @@ class Trainer:
         config: all of it.
         watch: who is told how it goes.
         stopping: whether somebody asks the run to stop, looked at after every step.
-        read_out: the reasoning in words, for validation pictures; None leaves it out.
 
     Raises:
         CoTIRError: the configuration, the base or the data cannot be used.
@@ -89,7 +88,6 @@ class Trainer:
         config: TrainConfig,
         watch: Watch,
         stopping: Callable[[], bool] = lambda: False,
-        read_out: ReadOut | None = None,
     ) -> None:
         self.config, self.stopping = config, stopping
         if config.threads:
@@ -110,7 +108,7 @@ class Trainer:
         self.checkpoints = Checkpoints(config.run / "checkpoints", config.checkpoint.keep)
         self.clock = Clock()
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
-        self.validator = self._make_validator(read_out) if config.validation.every else None
+        self.validator = self._make_validator() if config.validation.every else None
 
     @property
     def steps(self) -> int:
@@ -252,9 +250,12 @@ class Trainer:
             self.journal.log_validation(row)
         self.accelerator.wait_for_everyone()
 
-    def _make_validator(self, read_out: ReadOut | None) -> Validator:
+    def _make_validator(self) -> Validator:
         config = self.config.validation
         pairs = self.source.held_out(config.samples, config.crop)
+        # the main process alone writes pictures
+        reads = config.read_out and config.pictures and self.learner.form and self.accelerator.is_main_process
+        read_out = read_out_of(self.trainee, self.journal.note) if reads else None
         return Validator(pairs, self.learner.encoder, config, self.learner.form, read_out)
 
     def _finish(self) -> Outcome:

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cotir.adapter import CoTOutput
+from cotir.loading import NANO_FOLDER, adapters_home
 from cotir.pipeline import CoTIRPipeline
+from cotir.read_out import FILE, ReadOut, read_out_for
 from cotir.train.batch import Encoder
 from cotir.train.config import ValidationConfig
 from cotir.train.objective import PARTS, flow_loss, interpolate, reasoning_distances
 from cotir.train.pairs import Pair, Pixels
+from cotir.train.trainee import Trainee
 
-ReadOut = Callable[[CoTOutput], str]
 CEILING = 60.0
 """PSNR in dB of pictures that are equal, so that means stay finite."""
 
@@ -44,7 +45,7 @@ class Validator:
         encoder: as the training uses it.
         config: how many pictures are written, and Euler steps.
         form: of the distances; None where no reasoning is trained.
-        read_out: the reasoning in words; None leaves it out.
+        read_out: tells the reasoning in words; None leaves it out.
     """
 
     def __init__(
@@ -81,11 +82,15 @@ class Validator:
             steps=self.config.steps,
             seed=number,
             batch_size=2,
+            explain=False,
             predict_reasoning=self.form is not None,
             output_type="pil",
         )
         vague, precise = (np.asarray(image, np.uint8) for image in output.images)
-        read = self.read_out(output.reasoning[0]) if self.read_out and output.reasoning else ""
+        read = ""
+        if self.read_out is not None and output.thoughts:
+            (reasoning,) = self.read_out.read(output.thoughts[0])
+            read = f"{reasoning.diagnosis}; {reasoning.scene.full()}"
         return Shown(
             pair,
             vague,
@@ -134,6 +139,23 @@ class Validator:
                 **{key: getattr(each, key) for key in ("psnr_input", "psnr_vague", "psnr_precise", "read_out")},
             }
             (folder / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def read_out_of(trainee: Trainee, note: Callable[[str], None]) -> ReadOut:
+    """The read-out of the model under training: nano's own, or one that is made once for its text encoder.
+
+    Args:
+        trainee: its text encoder where it shall run.
+        note: is told when one has to be made.
+    """
+    if trainee.config.preset == "nano" and trainee.config.base in (None, "fresh"):
+        return ReadOut.load(NANO_FOLDER / FILE)
+
+    def on_progress(done: int, total: int) -> None:
+        if done == total:
+            note(f"the read-out of this text encoder was made from {total:,} texts, for this and later runs")
+
+    return read_out_for(trainee.backbone, trainee.components, adapters_home() / "reasoning", on_progress)
 
 
 def psnr(picture: Pixels, original: Pixels) -> float:

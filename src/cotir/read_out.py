@@ -1,0 +1,310 @@
+"""Reading the reasoning: the adapter's predicted embeddings as words, with confidences.
+
+The adapter is trained to predict the embeddings of a written trace. A picture allows several traces, and what comes
+closest to all of them, in the cosine at every token, lies along the mean of their unit embeddings. So a *linear* map
+that tells from the embeddings of a trace which kinds of damage it names, fitted on a bank of written traces, gives for
+a prediction about the share of the fitting traces that name them: a confidence. The fit needs the text encoder alone:
+no picture, no training run. Which confidence is right how often depends on the model, and is calibrated per kind on
+pictures whose damage is known (:meth:`ReadOut.calibrated`).
+
+Shapes: B pictures or texts, N text tokens, D width of the text encoder, T positions that are looked at, K kinds.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cotir.adapter import CoTOutput
+from cotir.backbones import Backbone
+from cotir.encode import TextTokens, encode_text
+from cotir.errors import ConfigError, WeightsError
+from cotir.identity import text_identity
+from cotir.phrase_bank import KINDS, draw_bank
+from cotir.reasoning import Finding, Reasoning
+from cotir.storage import read_safetensors, write_safetensors
+from cotir.words import SCENE_WORDS, Scene
+
+FILE = "reasoning.safetensors"
+"""Of a read-out, in a model's folder."""
+
+_BANK = 2000
+_POSITIONS = 48
+_SELDOM = 0.25
+"""Positions that a smaller share of the traces reach are not looked at."""
+_RANK = 128
+"""Principal directions of the embeddings that are looked at."""
+_RIDGE = 5.0
+"""Of the mean variance of a feature. Any from 1 to 10 reads as well; much less follows the bank's noise."""
+_BATCH = 64
+_PARTS = ("scene", "degradation", "plan")
+_LENS = ("mean", "basis", "weight")
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """Turns embeddings of one part into features: unit tokens, centred by position, in principal directions."""
+
+    mean: Tensor
+    """(T, D) of the bank's unit tokens."""
+    basis: Tensor
+    """(D, R)."""
+    weight: Tensor
+    """(T,) root of the share of traces that reach the position."""
+
+    def __call__(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, T R) of embeddings (B, N, D); padding carries nothing where a mask (B, N) is given."""
+        unit = F.normalize(embeddings[:, : len(self.mean)].float(), dim=-1)
+        centred = unit - self.mean
+        if mask is not None:
+            centred = centred * mask[:, : len(self.mean), None]
+        return ((centred @ self.basis) * self.weight[:, None]).flatten(1)
+
+    @classmethod
+    def fitted(cls, tokens: TextTokens) -> "_Lens":
+        """To a bank's embeddings."""
+        mask = tokens.mask.float()
+        reach = mask.mean(dim=0)
+        count = min(_POSITIONS, int((reach >= _SELDOM).sum()))
+        unit, mask = F.normalize(tokens.embeddings[:, :count].float(), dim=-1), mask[:, :count]
+        mean = (unit * mask[..., None]).sum(dim=0) / mask.sum(dim=0)[:, None]
+        centred = ((unit - mean) * mask[..., None]).flatten(0, 1)
+        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors
+        return cls(mean, directions[:, -_RANK:].contiguous(), reach[:count].sqrt())
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A ridge regression: features (B, F) to values (B, V)."""
+
+    matrix: Tensor
+    offset: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return features @ self.matrix + self.offset
+
+    @classmethod
+    def fitted(cls, features: Tensor, values: Tensor) -> "_Map":
+        """In the dual form: there are fewer traces than features."""
+        mean = values.mean(dim=0)
+        kernel = features @ features.T / len(features)
+        ridge = _RIDGE * kernel.trace() / len(kernel)
+        dual = torch.linalg.solve(kernel + ridge * torch.eye(len(kernel)), (values - mean) / len(features))
+        return cls(features.T @ dual, mean)
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """Reads reasoning for one text encoder, and is calibrated for one model or none."""
+
+    lenses: Mapping[str, _Lens]
+    damage: _Map
+    """Of degradation and plan features, to presence and to presence times severity of every kind (2 K)."""
+    scenes: _Map
+    """Of scene features, to every word of every group of :data:`~cotir.words.SCENE_WORDS`."""
+    calibration: Tensor | None = None
+    """(K, 2): slope and offset of the log-odds over the raw score."""
+
+    @classmethod
+    def fit(
+        cls,
+        encode: Callable[[Sequence[str]], TextTokens],
+        *,
+        seed: int = 0,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> "ReadOut":
+        """Fit one to a text encoder, on a bank of written traces.
+
+        Args:
+            encode: texts to their tokens, as the model under training is given them.
+            seed: of the bank.
+            on_progress: called with (texts encoded, texts in all).
+        """
+        bank = draw_bank(_BANK, np.random.default_rng(seed))
+        total, done = len(_PARTS) * _BANK, 0
+        lenses, features = {}, {}
+        for part in _PARTS:
+            chunks = []
+            for start in range(0, _BANK, _BATCH):
+                chunks.append(_on_cpu(encode([trace.text(part) for trace in bank[start : start + _BATCH]])))
+                done += len(chunks[-1].mask)
+                on_progress(done, total)
+            tokens = TextTokens(torch.cat([c.embeddings for c in chunks]), torch.cat([c.mask for c in chunks]))
+            lenses[part] = _Lens.fitted(tokens)
+            features[part] = lenses[part](tokens.embeddings, tokens.mask)
+        damage = torch.tensor([trace.damage_values() for trace in bank])
+        scenes = torch.tensor([trace.scene_values() for trace in bank])
+        both = torch.cat([features["degradation"], features["plan"]], dim=1)
+        return cls(lenses, _Map.fitted(both, damage), _Map.fitted(features["scene"], scenes))
+
+    def scores(self, output: CoTOutput) -> Tensor:
+        """Raw presence of every kind (B, K); about a probability, before calibration."""
+        return self._damage(output)[:, : len(KINDS)]
+
+    def read(self, output: CoTOutput) -> list[Reasoning]:
+        """What was thought about each picture.
+
+        Raises:
+            ConfigError: the output holds no predictions, or is of another text encoder.
+        """
+        values = self._damage(output)
+        scores, strengths = values[:, : len(KINDS)], values[:, len(KINDS) :]
+        # where hardly anything is said of a kind, its severity is not known better than the middle
+        severities = ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
+        confidences = self._confidences(scores)
+        scenes = self.scenes(self.lenses["scene"](_part(output, "scene")))
+        return [
+            Reasoning(_scene(scene), _findings(row, severity), calibrated=self.calibration is not None)
+            for scene, row, severity in zip(scenes, confidences.tolist(), severities.tolist(), strict=True)
+        ]
+
+    def calibrated(self, scores: Tensor, labels: Tensor) -> "ReadOut":
+        """This read-out with confidences that are right as often as they say.
+
+        Platt scaling (Platt 1999), kind by kind; slopes are drawn towards one another, for some kinds are seldom.
+
+        Args:
+            scores: from :meth:`scores`, of pictures whose damage is known (B, K).
+            labels: 1 where the kind was there, else 0 (B, K).
+
+        Raises:
+            ConfigError: shapes differ, or a kind was never there or always.
+        """
+        if scores.shape != labels.shape or scores.shape[1] != len(KINDS):
+            raise ConfigError(
+                f"scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; both need (pictures, {len(KINDS)})"
+            )
+        share = labels.double().mean(dim=0)
+        lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
+        if lacking:
+            raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+        return replace(self, calibration=_platt(scores.double(), labels.double(), share).float())
+
+    def save(self, path: Path) -> None:
+        """Write it as one safetensors file, in half precision but for what is added up."""
+        tensors = {f"{part}.{name}": getattr(lens, name) for part, lens in self.lenses.items() for name in _LENS}
+        tensors |= {f"{name}.matrix": each.matrix for name, each in self._maps().items()}
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+        tensors |= {f"{name}.offset": each.offset for name, each in self._maps().items()}
+        if self.calibration is not None:
+            tensors["calibration"] = self.calibration
+        write_safetensors({**tensors, "words": _words()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "ReadOut":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            WeightsError: it cannot be read, or was written for other words.
+        """
+        tensors = read_safetensors(path)
+        expected = {f"{part}.{name}" for part in _PARTS for name in _LENS} | {
+            f"{name}.{part}" for name in ("damage", "scenes") for part in ("matrix", "offset")
+        }
+        if set(tensors) - {"calibration", "words"} != expected or not torch.equal(tensors["words"], _words()):
+            raise WeightsError(f"{path} is no read-out of this version's words; delete it, and make it anew")
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+        lenses = {part: _Lens(*(tensors[f"{part}.{name}"] for name in _LENS)) for part in _PARTS}
+        maps = [_Map(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")]
+        return cls(lenses, *maps, calibration=tensors.get("calibration"))
+
+    def _maps(self) -> dict[str, _Map]:
+        return {"damage": self.damage, "scenes": self.scenes}
+
+    def _damage(self, output: CoTOutput) -> Tensor:
+        parts = [self.lenses[part](_part(output, part)) for part in ("degradation", "plan")]
+        return self.damage(torch.cat(parts, dim=1))
+
+    def _confidences(self, scores: Tensor) -> Tensor:
+        if self.calibration is None:
+            return scores.clamp(0, 1)
+        slope, offset = self.calibration.unbind(dim=1)
+        return torch.sigmoid(scores * slope + offset)
+
+
+def read_out_for(
+    backbone: Backbone,
+    components: Mapping[str, Any],
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ReadOut:
+    """The read-out of a pipeline's text encoder: one made before, or a new one that is kept in ``folder``.
+
+    Args:
+        backbone: of the pipeline.
+        components: of the pipeline, by name; the text encoder where it shall run.
+        folder: the cache.
+        on_progress: called with (texts encoded, texts in all) while it is made.
+
+    Raises:
+        WeightsError: the one that is there cannot be read.
+        OSError: the new one cannot be written.
+    """
+    encoder = hashlib.sha256(text_identity(backbone, components).encode()).hexdigest()[:32]
+    path = folder / f"{encoder}.safetensors"
+    if path.is_file():
+        return ReadOut.load(path)
+    made = ReadOut.fit(lambda texts: encode_text(backbone, components, texts), on_progress=on_progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(path)
+    return made
+
+
+def _words() -> Tensor:
+    """A number for the kinds and words that a read-out's columns stand for (1,)."""
+    digest = hashlib.sha256(json.dumps([KINDS, SCENE_WORDS]).encode()).digest()
+    return torch.tensor([int.from_bytes(digest[:7], "big")])
+
+
+def _platt(scores: Tensor, labels: Tensor, share: Tensor) -> Tensor:
+    """Slopes and offsets (K, 2) of the most probable logistic models, under a prior on the slopes' spread."""
+    spread = scores.std(dim=0).clamp_min(1e-6)
+    middle = scores.mean(dim=0)
+    common = torch.zeros((), dtype=scores.dtype, requires_grad=True)
+    own = torch.zeros_like(share, requires_grad=True)
+    offset = torch.logit(share).clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([common, own, offset], max_iter=200, line_search_fn="strong_wolfe")
+
+    def slope() -> Tensor:
+        return common.exp() * own.exp()
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = (scores - middle) / spread * slope() + offset
+        found = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") + own.square().sum()
+        found.backward()
+        return found
+
+    optimizer.step(loss)  # pyright: ignore[reportArgumentType] - the closure may return a tensor
+    with torch.no_grad():
+        slopes = slope() / spread
+        return torch.stack([slopes, offset - slopes * middle], dim=1)
+
+
+def _part(output: CoTOutput, part: str) -> Tensor:
+    tensor = getattr(output, part)
+    if tensor is None:
+        raise ConfigError("the output holds no reasoning; ask the transformer for it with predict_reasoning=True")
+    return tensor.detach().float().cpu()
+
+
+def _scene(values: Tensor) -> Scene:
+    sizes = [len(words) for words in SCENE_WORDS.values()]
+    rows = zip(SCENE_WORDS.items(), values.split(sizes), strict=True)
+    return Scene(**{part: words[int(group.argmax())] for (part, words), group in rows})
+
+
+def _findings(confidences: Sequence[float], severities: Sequence[float]) -> tuple[Finding, ...]:
+    found = [Finding(*row) for row in zip(KINDS, confidences, severities, strict=True)]
+    return tuple(sorted(found, key=lambda finding: -finding.confidence))
+
+
+def _on_cpu(tokens: TextTokens) -> TextTokens:
+    return TextTokens(tokens.embeddings.detach().float().cpu(), tokens.mask.cpu())

@@ -1,0 +1,80 @@
+"""What a model thought about a picture, in words a person can read.
+
+:class:`~cotir.read_out.ReadOut` makes it from the adapter's predictions.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cotir.words import WORDS, Scene, describe, listed, plan_steps, words_of
+
+THRESHOLD = 0.5
+"""Confidence from which a kind counts as found."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of damage that may be in a picture."""
+
+    kind: str
+    confidence: float
+    """In [0, 1]: of pictures read with confidence p about a share of p has it, if the read-out is calibrated."""
+    severity: float
+    """In [0, 1], if it is there."""
+
+    def __str__(self) -> str:
+        """As in "heavy noise"."""
+        return f"{describe(self.severity)} {words_of(self.kind).noun}"
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """What a model thought about a picture."""
+
+    scene: Scene
+    findings: tuple[Finding, ...]
+    """Every kind, the most confident first."""
+    calibrated: bool
+
+    @property
+    def degradation(self) -> tuple[Finding, ...]:
+        """What was found: confidence of :data:`THRESHOLD` or more."""
+        return tuple(finding for finding in self.findings if finding.confidence >= THRESHOLD)
+
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """How what was found is undone, step by step; empty where nothing was."""
+        return plan_steps(self._light_path())
+
+    @property
+    def diagnosis(self) -> str:
+        """In a few words: "heavy noise and slight haze"."""
+        return listed([str(finding) for finding in self.degradation]) or "no damage found"
+
+    def lines(self) -> list[str]:
+        """For a person: scene, degradation with confidences, plan."""
+        found = [f"{finding} ({finding.confidence:.0%})" for finding in self.degradation]
+        near = [f for f in self.findings if THRESHOLD / 2 <= f.confidence < THRESHOLD]
+        perhaps = [f"{words_of(f.kind).noun} ({f.confidence:.0%})" for f in near]
+        damage = "; ".join([listed(found) or "none found", *(["perhaps " + listed(perhaps)] if perhaps else [])])
+        plan = "  ".join(f"{number}. {step}" for number, step in enumerate(self.plan, 1)) or "keep it as it is"
+        unsure = "" if self.calibrated else "  (confidences are not calibrated for this model)"
+        return [f"scene: {self.scene.full()}", f"degradation: {damage}{unsure}", f"plan: {plan}"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file beside the picture."""
+        findings = [
+            {"kind": f.kind, "confidence": round(f.confidence, 4), "severity": round(f.severity, 3), "words": str(f)}
+            for f in self.findings
+        ]
+        return {
+            "scene": self.scene.full(),
+            "degradation": [each for each in findings if each["confidence"] >= THRESHOLD],
+            "plan": list(self.plan),
+            "findings": findings,
+            "calibrated": self.calibrated,
+        }
+
+    def _light_path(self) -> list[str]:
+        found = {finding.kind for finding in self.degradation}
+        return [kind for kind in WORDS if kind in found]

@@ -1,0 +1,181 @@
+"""Reading reasoning: what is written is read back, whatever wrote it; confidences are as right as they say."""
+
+import numpy as np
+import pytest
+import torch
+
+from cotir import CoTIRPipeline
+from cotir.adapter import CoTOutput
+from cotir.backbones import NANO
+from cotir.encode import TextTokens
+from cotir.errors import ConfigError, WeightsError
+from cotir.loading import NANO_FOLDER
+from cotir.phrase_bank import KINDS, MOST, draw_bank
+from cotir.read_out import FILE, ReadOut, read_out_for
+from cotir.storage import read_safetensors, write_safetensors
+from cotir.words import SCENE_WORDS
+from nano_model import tiny_pipeline
+
+PARTS = ("scene", "degradation", "plan")
+
+
+@pytest.fixture(scope="module")
+def read_out():
+    return ReadOut.load(NANO_FOLDER / FILE)
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    """Traces that no read-out was fitted on."""
+    return draw_bank(48, np.random.default_rng(99))
+
+
+@pytest.fixture(scope="module")
+def thought(read_out, unseen):
+    """What an adapter would predict that knows the trace, word for word; past its end it says what all say."""
+    encode = CoTIRPipeline.from_pretrained("nano").encode_prompt
+    predicted = {}
+    for part in PARTS:
+        tokens = encode([trace.text(part) for trace in unseen])
+        mean = torch.zeros(tokens.embeddings.shape[1:])
+        lens = read_out.lenses[part]
+        mean[: len(lens.mean)] = lens.mean
+        predicted[part] = torch.where(tokens.mask[..., None] > 0, tokens.embeddings, mean)
+    return CoTOutput(torch.zeros(1), **predicted)
+
+
+def fake_encoder(width=24, length=32):
+    """Words to vectors, without a model: each position holds the mean of its own word and of all words so far."""
+    table = {}
+
+    def vector(word):
+        if word not in table:
+            table[word] = torch.randn(width, generator=torch.Generator().manual_seed(len(table)))
+        return table[word]
+
+    def encode(texts):
+        embeddings, mask = torch.zeros(len(texts), length, width), torch.zeros(len(texts), length)
+        for row, text in enumerate(texts):
+            words = torch.stack([vector(word) for word in text.split()[:length]])
+            embeddings[row, : len(words)] = words + words.mean(dim=0)
+            mask[row, : len(words)] = 1
+        return TextTokens(embeddings, mask)
+
+    return encode
+
+
+def test_the_bank_draws_every_kind_and_word_alike():
+    bank = draw_bank(3000, np.random.default_rng(0))
+    counts = np.mean([trace.damage_values()[: len(KINDS)] for trace in bank], axis=0)
+    assert counts == pytest.approx(MOST / 2 / len(KINDS), rel=0.3)
+    assert {len(trace.damage) for trace in bank} == set(range(MOST + 1))
+    said = np.sum([trace.scene_values() for trace in bank], axis=0)
+    assert len(said) == sum(map(len, SCENE_WORDS.values())) and (said > 0).all()
+
+
+def test_what_is_written_is_read_back(read_out, thought, unseen):
+    readings = read_out.read(thought)
+    scores = read_out.scores(thought).numpy()
+    labels = np.array([trace.damage_values()[: len(KINDS)] for trace in unseen])
+    # of the pairs of a kind that is there and one that is not, nearly all are in the right order
+    there, absent = scores[labels == 1], scores[labels == 0]
+    assert np.mean(there[:, None] > absent[None]) > 0.98
+    for part in ("brightness", "contrast", "colour"):
+        right = [getattr(reading.scene, part) == getattr(trace.scene, part)
+                 for reading, trace in zip(readings, unseen, strict=True)]  # fmt: skip
+        assert np.mean(right) > 0.8, part
+
+
+def test_readings_are_whole(read_out, thought):
+    for reading in read_out.read(thought):
+        confidences = [finding.confidence for finding in reading.findings]
+        assert {finding.kind for finding in reading.findings} == set(KINDS)
+        assert confidences == sorted(confidences, reverse=True)
+        assert all(0 <= each <= 1 for each in confidences)
+        assert all(0 <= finding.severity <= 1 for finding in reading.findings)
+
+
+def test_a_score_rises_with_the_share_of_fitting_traces_that_name_the_kind():
+    """A prediction between traces is read as each in part: what fits the picture, not the nearest trace alone."""
+    encode = fake_encoder()
+    read_out = ReadOut.fit(encode)
+    bank = draw_bank(400, np.random.default_rng(7))
+    texts = {part: encode([trace.text(part) for trace in bank]) for part in PARTS}
+    place = KINDS.index("noise")
+    noisy = torch.tensor([trace.damage_values()[place] for trace in bank]) == 1
+    scores = []
+    for share in (0.0, 0.5, 1.0):
+        weights = torch.where(noisy, share / noisy.sum(), (1 - share) / (~noisy).sum())
+        mean = {
+            part: torch.einsum("b,bnd->nd", weights, torch.nn.functional.normalize(t.embeddings, dim=-1))[None]
+            for part, t in texts.items()
+        }
+        scores.append(float(read_out.scores(CoTOutput(torch.zeros(1), **mean))[0, place]))
+    assert scores[0] < 0.2 < 0.4 < scores[1] < scores[2]
+
+
+def test_calibrated_confidences_are_right_as_often_as_they_say(read_out):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-6, 2, size=(4000, len(KINDS)))
+    labels = torch.tensor(rng.random(truth.shape) < 1 / (1 + np.exp(-truth)), dtype=torch.float32)
+    scores = torch.tensor(0.1 * truth + 0.3, dtype=torch.float32)  # right in order, wrong as a probability
+    calibrated = read_out.calibrated(scores[:2000], labels[:2000])
+    slope, offset = calibrated.calibration.unbind(dim=1)
+    confidence = torch.sigmoid(scores[2000:] * slope + offset).flatten()
+    rest, error = labels[2000:].flatten(), 0.0
+    for low in np.arange(0, 1, 0.1):
+        chosen = (confidence >= low) & (confidence < low + 0.1)
+        error += float((confidence[chosen].mean() - rest[chosen].mean()).abs() * chosen.float().mean())
+    assert error < 0.01
+    assert float((scores[2000:].flatten() - rest).abs().mean()) > 0.2  # as they came they were no probabilities
+
+
+def test_calibration_needs_every_kind(read_out):
+    with pytest.raises(ConfigError, match=r"^shadow, .*jpeg: in none or all of the pictures; calibrate on more"):
+        read_out.calibrated(torch.zeros(4, len(KINDS)), torch.zeros(4, len(KINDS)))
+    with pytest.raises(ConfigError, match=r"scores are \(4, 3\) and labels \(4, 3\); both need"):
+        read_out.calibrated(torch.zeros(4, 3), torch.zeros(4, 3))
+
+
+def test_it_comes_back_from_its_file(tmp_path):
+    encode = fake_encoder()
+    made = ReadOut.fit(encode)
+    labels = torch.rand(200, len(KINDS)) < 0.5
+    made = made.calibrated(torch.rand(200, len(KINDS)), labels.float())
+    made.save(tmp_path / FILE)
+    back = ReadOut.load(tmp_path / FILE)
+    texts = {part: encode([trace.text(part) for trace in draw_bank(8, np.random.default_rng(3))]) for part in PARTS}
+    output = CoTOutput(torch.zeros(1), **{part: tokens.embeddings for part, tokens in texts.items()})
+    assert torch.allclose(back.scores(output), made.scores(output), atol=0.02)
+    assert torch.equal(back.calibration, made.calibration)
+    assert [reading.scene for reading in back.read(output)] == [reading.scene for reading in made.read(output)]
+
+
+@pytest.mark.parametrize("harm", ["words", "missing"])
+def test_a_file_of_other_words_is_refused(harm, tmp_path):
+    tensors = read_safetensors(NANO_FOLDER / FILE)
+    if harm == "words":
+        tensors["words"] = tensors["words"] + 1
+    else:
+        del tensors["plan.mean"]
+    write_safetensors(tensors, tmp_path / FILE)
+    with pytest.raises(WeightsError, match="is no read-out of this version's words; delete it, and make it anew"):
+        ReadOut.load(tmp_path / FILE)
+
+
+def test_an_output_without_predictions_is_named(read_out):
+    with pytest.raises(ConfigError, match="the output holds no reasoning; ask the transformer for it"):
+        read_out.read(CoTOutput(torch.zeros(1)))
+
+
+def test_one_is_made_for_an_encoder_and_kept(tmp_path):
+    parts, told = tiny_pipeline().components, []
+    made = read_out_for(NANO, parts, tmp_path, lambda done, total: told.append((done, total)))
+    assert told[-1] == (6000, 6000) and told == sorted(told)
+    again = read_out_for(NANO, parts, tmp_path, lambda done, total: pytest.fail("made again"))
+    assert torch.allclose(again.damage.offset, made.damage.offset)
+    assert len(list(tmp_path.iterdir())) == 1
+    with torch.no_grad():
+        parts["text_encoder"].encoder.layer[0].output.dense.weight.mul_(2)
+    read_out_for(NANO, parts, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,0 +1,47 @@
+"""What a person is told of the reasoning."""
+
+from dataclasses import replace
+
+import pytest
+
+from cotir.reasoning import Finding, Reasoning
+from cotir.words import SCENE_WORDS, WORDS, Scene
+
+SCENE = Scene(**{part: words[0] for part, words in SCENE_WORDS.items()})
+
+
+def thought(**confidences):
+    findings = [Finding(kind, confidences.get(kind, 0.01), 0.9 if kind == "noise" else 0.2) for kind in WORDS]
+    return Reasoning(SCENE, tuple(sorted(findings, key=lambda each: -each.confidence)), calibrated=True)
+
+
+def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
+    reasoning = thought(noise=0.93, haze=0.71, blur=0.3)
+    assert [(each.kind, each.confidence) for each in reasoning.degradation] == [("noise", 0.93), ("haze", 0.71)]
+    assert reasoning.diagnosis == "heavy noise and slight haze"
+    assert [step.split(" ", 3)[:3] for step in reasoning.plan] == [["remove", "the", "noise"], ["clear", "the", "haze"]]
+    assert reasoning.lines() == [
+        f"scene: {SCENE.full()}",
+        "degradation: heavy noise (93%) and slight haze (71%); perhaps blur (30%)",
+        f"plan: 1. {reasoning.plan[0]}  2. {reasoning.plan[1]}",
+    ]
+
+
+def test_a_clean_picture_is_left_alone():
+    reasoning = thought()
+    assert (reasoning.degradation, reasoning.plan, reasoning.diagnosis) == ((), (), "no damage found")
+    assert reasoning.lines()[1:] == ["degradation: none found", "plan: keep it as it is"]
+
+
+def test_confidences_that_are_not_calibrated_say_so():
+    reasoning = replace(thought(noise=0.8), calibrated=False)
+    assert reasoning.lines()[1].endswith("(80%)  (confidences are not calibrated for this model)")
+
+
+def test_it_is_plain_values():
+    values = thought(noise=0.93456).to_json()
+    assert values["degradation"] == [
+        {"kind": "noise", "confidence": pytest.approx(0.9346), "severity": 0.9, "words": "heavy noise"}
+    ]
+    assert len(values["findings"]) == len(WORDS)
+    assert values["scene"] == SCENE.full() and len(values["plan"]) == 1 and values["calibrated"] is True
