@@ -41,8 +41,8 @@ def write_recipes(path: Path, text: str = RECIPES) -> Path:
 
 def photo_config(photos: Path, recipe: Path, **changes) -> DataConfig:
     """Of small regions with few crops of each."""
-    values = {"held_out": 0.3, "region": SIDE, "crops_per_region": 2, **changes}
-    return DataConfig(source="photos", path=photos, recipe=recipe, **values)
+    values = {"source": "photos", "held_out": 0.3, "region": SIDE, "crops_per_region": 2, **changes}
+    return DataConfig(path=photos, recipe=recipe, **values)
 
 
 def write_run(path: Path, **sections) -> Path:

@@ -249,7 +249,7 @@ BENCH = "data={source: bench, path: bench}"
             "rule released, or the distance cosine",
         ),
         (["data.recipe=null"], "data.source photos needs data.recipe, such as configs/bench/default.yaml"),
-        ([BENCH, "data.recipe=r.yaml"], "data.recipe is for photos: a bench has its own"),
+        ([BENCH, "data.recipe=r.yaml"], "data.recipe is for photos, and data.source is bench; leave it out"),
         (
             ["schedule.stages.1.until=12"],
             "schedule.stages end at [12, 12]; give at least one, each ending later than the one before",

@@ -9,7 +9,8 @@ from small_data import SIDE, facts, photo_config, write_photos, write_recipes
 
 from cotir.errors import ConfigError, ImageError, TrainingError
 from cotir.train.pairs import REPLACEMENTS, Place
-from cotir.train.photo_source import BLOCK, PhotoSource
+from cotir.train.photo_regions import BLOCK
+from cotir.train.photo_source import PhotoSource
 
 CROP = 32
 

@@ -57,7 +57,8 @@ class ModelConfig(Strict):
 class DataConfig(Strict):
     """Where pairs come from: made as needed from clean photos, or read from a bench that was built."""
 
-    source: Literal["photos", "bench"]
+    source: Literal["photos", "edits", "bench"]
+    """``photos`` are damaged by a recipe, ``edits`` of them are what an editing model learns."""
     path: Path
     recipe: Path | None = None
     """A recipe file, for photos."""
@@ -81,8 +82,8 @@ class DataConfig(Strict):
     def _fits(self) -> "DataConfig":
         if self.source == "photos" and self.recipe is None:
             raise ValueError("data.source photos needs data.recipe, such as configs/bench/default.yaml")
-        if self.source == "bench" and self.recipe is not None:
-            raise ValueError("data.recipe is for photos: a bench has its own")
+        if self.source != "photos" and self.recipe is not None:
+            raise ValueError(f"data.recipe is for photos, and data.source is {self.source}; leave it out")
         return self
 
 
@@ -257,7 +258,7 @@ class TrainConfig(Strict):
     def _fits(self) -> "TrainConfig":
         if self.objective.reasoning != "none" and self.model.train in ("lora", "base"):
             raise ValueError(f"model.train {self.model.train} moves no adapter; set objective.reasoning to none")
-        if self.data.source == "photos" and max(stage.crop for stage in self.schedule.stages) > self.data.region:
+        if self.data.source != "bench" and max(stage.crop for stage in self.schedule.stages) > self.data.region:
             raise ValueError(f"a stage's crop is larger than data.region, {self.data.region}; enlarge the region")
         steps = self.schedule.stages[-1].until
         if self.optimizer.warmup >= steps:

@@ -15,13 +15,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cotir.errors import TrainingError
 from cotir.train.bench_source import BenchSource
 from cotir.train.config import DataConfig, StageConfig
+from cotir.train.edit_source import EditSource
 from cotir.train.pairs import Pair, Place, Source
 from cotir.train.photo_source import PhotoSource
 
 
 def make_source(config: DataConfig, seed: int) -> Source:
     """The source that a configuration names."""
-    return PhotoSource(config, seed) if config.source == "photos" else BenchSource(config, seed)
+    return {"photos": PhotoSource, "edits": EditSource, "bench": BenchSource}[config.source](config, seed)
 
 
 @dataclass(frozen=True)

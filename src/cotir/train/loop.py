@@ -34,7 +34,7 @@ from cotir.train.data import Batches, Share, loader, make_source
 from cotir.train.journal import Journal, Watch, make_accelerator, memory_gb
 from cotir.train.learner import Learner, Row
 from cotir.train.pairs import Pair
-from cotir.train.trainee import load_trainee
+from cotir.train.trainee import Trainee, load_trainee
 from cotir.train.validation import Validator, read_out_of
 
 MAX_SKIPPED = 10
@@ -78,6 +78,7 @@ class Trainer:
         config: all of it.
         watch: who is told how it goes.
         stopping: whether somebody asks the run to stop, looked at after every step.
+        trainee: a model of one's own, loaded and with its weights freed; what the configuration names if None.
 
     Raises:
         CoTIRError: the configuration, the base or the data cannot be used.
@@ -88,6 +89,7 @@ class Trainer:
         config: TrainConfig,
         watch: Watch,
         stopping: Callable[[], bool] = lambda: False,
+        trainee: Trainee | None = None,
     ) -> None:
         self.config, self.stopping = config, stopping
         if config.threads:
@@ -97,7 +99,7 @@ class Trainer:
         self.journal = Journal(config, self.accelerator, watch)
         self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
         self.source = make_source(config.data, config.seed)
-        self.trainee = load_trainee(config)
+        self.trainee = load_trainee(config) if trainee is None else trainee
         self.facts = {
             **steering(config),
             "base": self.trainee.fingerprint(),
