@@ -158,7 +158,7 @@ class ReadOut:
         scores, strengths = values[:, : len(KINDS)], values[:, len(KINDS) :]
         # where hardly anything is said of a kind, its severity is not known better than the middle
         severities = ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
-        confidences = self._confidences(scores)
+        confidences = self.confidences(scores)
         scenes = self.scenes(self.lenses["scene"](_part(output, "scene")))
         return [
             Reasoning(_scene(scene), _findings(row, severity), calibrated=self.calibration is not None)
@@ -222,7 +222,8 @@ class ReadOut:
         parts = [self.lenses[part](_part(output, part)) for part in ("degradation", "plan")]
         return self.damage(torch.cat(parts, dim=1))
 
-    def _confidences(self, scores: Tensor) -> Tensor:
+    def confidences(self, scores: Tensor) -> Tensor:
+        """Of raw scores (B, K), in [0, 1]."""
         if self.calibration is None:
             return scores.clamp(0, 1)
         slope, offset = self.calibration.unbind(dim=1)

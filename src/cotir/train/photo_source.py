@@ -53,20 +53,21 @@ class PhotoSource(PhotoRegions):
         """See :class:`PhotoRegions`."""
         draw = rng.random() * self._shares[-1]
         recipe = self._trained[min(int(np.searchsorted(self._shares, draw, side="right")), len(self._trained) - 1)]
-        return self._damaged(rng, photo, recipe, self.config.region)
+        return self.damage(rng, photo, recipe, self.config.region)
 
     def make_held_out(self, number: int, rng: np.random.Generator, photo: Photo, side: int) -> Region:
         """See :class:`PhotoRegions`: the recipes in turn, those that are only tested too."""
         recipes = list(self.recipes)
         recipe = recipes[int(permutation(0, 0, len(recipes))[number % len(recipes)])]
-        return self._damaged(rng, photo, recipe, side)
+        return self.damage(rng, photo, recipe, side)
 
     @property
     def recipe(self) -> Any:
         """See :class:`PhotoRegions`."""
         return [[to_plain(recipe) for recipe in self.recipes], GENERATION]
 
-    def _damaged(self, rng: np.random.Generator, photo: Photo, recipe: BenchRecipe, side: int) -> DamagedRegion:
+    def damage(self, rng: np.random.Generator, photo: Photo, recipe: BenchRecipe, side: int) -> DamagedRegion:
+        """A region of a photo, damaged by a recipe."""
         hq = self.cut(rng, photo, side)
         severities = [float(rng.uniform(low, high)) for low, high in recipe.ranges]
         applied = sample_recipe(rng, recipe.kinds, severities)
