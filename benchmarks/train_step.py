@@ -27,10 +27,10 @@ WARM_UP = 3
 
 def measure(photos: str, overrides: list[str], steps: int, threads: int) -> None:
     """Time one variant in this process, and print it as JSON."""
-    from cotir.train.config import load_config
     from cotir.train.data import Batches
     from cotir.train.journal import Silent
     from cotir.train.loop import Trainer
+    from cotir.train.run_file import load_config
 
     with tempfile.TemporaryDirectory() as run:
         fixed = [f"data.path={photos}", f"run={run}", "validation.every=0", "log.trackers=[]", f"threads={threads}"]

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cotir.train.config import load_config
 from cotir.train.journal import Silent
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log, rising
+from cotir.train.run_file import load_config
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("scene", "degradation", "plan")

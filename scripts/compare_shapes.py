@@ -22,11 +22,12 @@ from torch import Tensor
 
 from cotir.backbones import NANO
 from cotir.nano import CoTNanoTransformer2DModel
-from cotir.train.config import TrainConfig, load_config
+from cotir.train.config import TrainConfig
 from cotir.train.data import Batches
 from cotir.train.journal import Silent
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log, rising
+from cotir.train.run_file import load_config
 from cotir.train.trainee import Trainee, free, load_trainee
 from cotir.transformer import CoTFlux2Transformer2DModel, CoTTransformerOutput
 

@@ -1,64 +1,22 @@
+"""The cache of text embeddings: what is encoded, kept, written and returned, and what a bad folder or file does."""
+
 import errno
-import hashlib
-import multiprocessing
-import random
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from cache_probes import ENTRY_BYTES, TOKENS, Recorder, files, random_tokens, same
 
-import tiny_encoders
-from cotir.autoencoder import PatchAutoencoder
-from cotir.backbones import FLUX1, FLUX2, NANO
-from cotir.encode import TextTokens, encode_image, encode_text
-from cotir.errors import ConfigError, ImageError, PromptError
-from cotir.identity import latent_identity, text_identity
-from cotir.image import Canvas
-from cotir.pipeline import CoTIRPipeline
+from cotir.backbones import NANO
+from cotir.encode import TextTokens
+from cotir.errors import ConfigError, PromptError
+from cotir.identity import text_identity
 from cotir.train.cache import CacheStats, LatentCache, TextCache
 from nano_model import TEXT_WIDTH, tiny_pipeline
 
-TOKENS, WIDTH = 16, 256
-ENTRY_BYTES = TOKENS * WIDTH * 4 + TOKENS * 8
 MEGABYTE = 2**20
-
-
-def random_tokens(texts, dtype=torch.float32, pooled=False):
-    """Embeddings that depend on nothing but the text."""
-    generators = [
-        torch.Generator().manual_seed(int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)) for text in texts
-    ]
-    rows = [torch.randn(TOKENS, WIDTH, generator=generator) for generator in generators]
-    mask = torch.tensor([[1] * min(len(text), TOKENS) + [0] * (TOKENS - len(text)) for text in texts])
-    embeddings = torch.stack(rows).to(dtype)
-    return TextTokens(embeddings, mask, embeddings.mean(dim=1) if pooled else None)
-
-
-class Recorder:
-    """An encoder that remembers what it was asked."""
-
-    def __init__(self, encode=random_tokens):
-        self.encode, self.batches = encode, []
-
-    def __call__(self, given):
-        self.batches.append(list(given))
-        return self.encode(given)
-
-
-def files(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def same(given, expected):
-    """Equal in every bit, and in dtype."""
-    pairs = [(given.embeddings, expected.embeddings), (given.mask, expected.mask), (given.pooled, expected.pooled)]
-    return all((a is b) or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
-
-
-# --- text -------------------------------------------------------------------------------------------------------------
 
 
 def test_order_and_duplicates_are_those_asked_and_each_string_is_encoded_once():
@@ -88,6 +46,18 @@ def test_the_disk_returns_every_bit(tmp_path, dtype, pooled):
     assert same(cache(texts), encoded)
     assert encoded.embeddings.dtype == dtype
     assert cache.stats == CacheStats(hits_disk=5)
+
+
+def test_a_real_encoder_goes_through_once(tmp_path):
+    pipe = tiny_pipeline()
+    texts = ["remove the haze", "dehaze", "remove the haze"]
+    identity = text_identity(NANO, pipe.components)
+    tokens = TextCache(pipe.encode_prompt, identity, tmp_path)(texts)
+    torch.testing.assert_close(tokens.embeddings, pipe.encode_prompt(texts).embeddings)
+    assert tokens.embeddings.shape == (3, NANO.text_length, TEXT_WIDTH)
+    cache = TextCache(pipe.encode_prompt, text_identity(NANO, pipe.components), tmp_path)
+    assert same(cache(texts), tokens)
+    assert cache.stats == CacheStats(hits_disk=2)
 
 
 def test_files_are_spread_over_subfolders_by_their_name(tmp_path):
@@ -260,219 +230,3 @@ def test_text_takes_a_list_of_strings(texts):
 def test_options_are_checked(options, message):
     with pytest.raises(ConfigError, match=message):
         TextCache(random_tokens, "id", None, **options)
-
-
-# --- latents ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pictures():
-    return torch.randint(0, 256, (3, 3, 16, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def latent_cache(folder=None, **options):
-    encode = Recorder(partial(encode_image, PatchAutoencoder()))
-    return encode, LatentCache(encode, "id", folder, **options)
-
-
-def test_missing_latents_are_encoded_in_one_batch(tmp_path, pictures):
-    encode, cache = latent_cache(tmp_path)
-    first, again = cache(pictures[:1]), cache(pictures)
-    assert [len(batch) for batch in encode.batches] == [1, 2]
-    assert first.shape == (1, 192, 2, 3)
-    assert torch.equal(again[:1], first)
-    for index in range(3):
-        assert torch.equal(again[index : index + 1], cache(pictures[index : index + 1]))
-    assert cache.stats == CacheStats(hits_memory=4, misses=3)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_latents_come_back_from_disk_bit_for_bit(tmp_path, pictures, dtype):
-    encoded = LatentCache(lambda pixels: encode_image(PatchAutoencoder(), pixels).to(dtype), "id", tmp_path)(pictures)
-    encode, cache = latent_cache(tmp_path)
-    read = cache(pictures.flip(0))
-    assert read.dtype == dtype
-    assert torch.equal(read.flip(0), encoded)
-    assert encode.batches == []
-
-
-def test_integers_are_the_same_numbers_as_the_pipelines_canvas(pictures):
-    _, cache = latent_cache()
-    canvases = [
-        Canvas.fit(picture.permute(1, 2, 0).numpy() / torch.tensor(255.0).numpy(), 8).tensor for picture in pictures
-    ]
-    assert torch.equal(cache(pictures), encode_image(PatchAutoencoder(), torch.cat(canvases)))
-
-
-def test_a_key_stands_for_the_pixels_and_their_size(pictures):
-    encode, cache = latent_cache()
-    cache(pictures, ["a", "b", "c"])
-    assert torch.equal(cache(torch.zeros_like(pictures), ["c", "b", "a"]), cache(pictures, ["c", "b", "a"]))
-    cache(pictures[..., :8], ["a", None, None])
-    assert [len(batch) for batch in encode.batches] == [3, 3]
-
-
-def test_a_key_is_no_hash_of_pixels(pictures):
-    _, cache = latent_cache()
-    cache(pictures[:2], [None, "a"])
-    cache(pictures[:1])
-    cache(pictures[1:2])
-    assert cache.stats == CacheStats(hits_memory=1, misses=3)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "keys", "message"),
-    [
-        (torch.zeros(3, 8, 8), None, r"\(3, 8, 8\)"),
-        (torch.zeros(1, 4, 8, 8), None, r"\(1, 4, 8, 8\)"),
-        (torch.zeros(0, 3, 8, 8), None, r"\(0, 3, 8, 8\) with 0 keys; give \(B, 3, H, W\) and B keys, B > 0"),
-        (torch.zeros(2, 3, 8, 8), ["a"], r"\(2, 3, 8, 8\) with 1 keys"),
-        (torch.full((1, 3, 8, 8), 255.0), None, r"up to 255.0; give uint8, or float in \[-1, 1\]"),
-        (torch.full((1, 3, 8, 8), torch.nan), None, "float32 up to nan"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.int64), None, "int64 up to 0; give uint8"),
-    ],
-)
-def test_pixels_are_checked(pixels, keys, message):
-    _, cache = latent_cache()
-    with pytest.raises(ImageError, match=message):
-        cache(pixels, keys)
-
-
-def test_texts_and_latents_may_share_a_folder(tmp_path, pictures):
-    TextCache(random_tokens, "text", tmp_path)(["rain"])
-    _, cache = latent_cache(tmp_path)
-    cache(pictures, ["rain", None, None])
-    assert len(files(tmp_path)) == 4
-
-
-# --- identities -------------------------------------------------------------------------------------------------------
-
-
-def of_nano(**changed):
-    return {**tiny_pipeline().components, **changed}
-
-
-def test_a_real_encoder_goes_through_once(tmp_path):
-    pipe = tiny_pipeline()
-    texts = ["remove the haze", "dehaze", "remove the haze"]
-    identity = text_identity(NANO, pipe.components)
-    tokens = TextCache(pipe.encode_prompt, identity, tmp_path)(texts)
-    torch.testing.assert_close(tokens.embeddings, pipe.encode_prompt(texts).embeddings)
-    assert tokens.embeddings.shape == (3, NANO.text_length, TEXT_WIDTH)
-    cache = TextCache(pipe.encode_prompt, text_identity(NANO, pipe.components), tmp_path)
-    assert same(cache(texts), tokens)
-    assert cache.stats == CacheStats(hits_disk=2)
-
-
-def test_an_identity_survives_saving_loading_and_use(nano_folder):
-    pipe, again = tiny_pipeline(), CoTIRPipeline.from_pretrained(nano_folder)
-    before = text_identity(NANO, pipe.components)
-    pipe.encode_prompt(["rain"])
-    assert text_identity(NANO, pipe.components) == before == text_identity(NANO, again.components)
-    assert before.startswith("text nano 48 BertTokenizer+BertModel ")
-    assert latent_identity(pipe.vae) == latent_identity(again.vae)
-
-
-@pytest.mark.parametrize(("backbone", "build"), [(FLUX1, tiny_encoders.t5_and_clip), (FLUX2, tiny_encoders.qwen3)])
-def test_identities_of_flux_encoders_survive_saving_and_see_each_of_them(backbone, build, tmp_path):
-    parts = build()
-    identity = text_identity(backbone, parts)
-    encode_text(backbone, parts, ["remove the haze"])
-    for name, part in parts.items():
-        part.save_pretrained(tmp_path / name)
-    assert identity == text_identity(
-        backbone, {name: type(part).from_pretrained(tmp_path / name) for name, part in parts.items()}
-    )
-    for name in parts:
-        assert text_identity(backbone, {**parts, name: None}) != identity
-
-
-def test_an_identity_sees_length_and_dtype():
-    identity = text_identity(NANO, of_nano())
-    assert text_identity(FLUX2, of_nano()) != identity
-    assert text_identity(NANO, of_nano(text_encoder=tiny_pipeline().text_encoder.half())) != identity
-
-
-@pytest.mark.parametrize("index", range(3))
-def test_an_identity_sees_every_weight(index):
-    components = of_nano()
-    identity = text_identity(NANO, components)
-    parameters = list(components["text_encoder"].parameters())
-    with torch.no_grad():
-        parameters[(index * len(parameters)) // 3].add_(0.01)
-    assert text_identity(NANO, components) != identity
-
-
-def test_an_identity_sees_the_configuration_and_the_tokenizer():
-    identity = text_identity(NANO, of_nano())
-    components = of_nano()
-    components["text_encoder"].config.layer_norm_eps = 1e-5
-    assert text_identity(NANO, components) != identity
-    components = of_nano()
-    components["tokenizer"].add_tokens(["dehaze"])
-    assert text_identity(NANO, components) != identity
-    components = of_nano()
-    components["tokenizer"].chat_template = "{{ messages }}"
-    assert text_identity(NANO, components) != identity
-
-
-def test_a_latent_identity_sees_configuration_and_statistics():
-    vae, other = PatchAutoencoder(), PatchAutoencoder()
-    assert latent_identity(vae) == latent_identity(other) != latent_identity(PatchAutoencoder(patch_size=16))
-    other.anchor += 1
-    assert latent_identity(other) != latent_identity(vae)
-
-
-def test_an_offloaded_encoder_is_refused():
-    components = of_nano(text_encoder=tiny_pipeline().text_encoder.to("meta"))
-    with pytest.raises(ConfigError, match="of BertModel is not in memory; take the identity before offloading"):
-        text_identity(NANO, components)
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
-
-SHARED = ["rain", "haze"]
-
-
-def meet(barrier):
-    globals()["barrier"] = barrier
-
-
-def large_tokens(texts):
-    """Megabytes that are quick to make and slow to write, so that half a file would be seen."""
-    tokens = random_tokens(texts)
-    return TextTokens(tokens.embeddings.repeat(1, 128, 1), tokens.mask.repeat(1, 128))
-
-
-def hammer(folder, who):
-    """Ask for shared and own strings, from disk each time, while both processes also delete files."""
-    rng = random.Random(who)
-    cache = TextCache(large_tokens, "id", folder, memory_mb=0)
-    globals()["barrier"].wait(240)
-    wrong = 0
-    for _ in range(100):
-        texts = rng.sample([*SHARED, f"own {who}"], 2)
-        wrong += not same(cache(texts), large_tokens(texts))
-        for path in folder.rglob("*.safetensors"):
-            if rng.random() < 0.3:
-                path.unlink(missing_ok=True)
-    globals()["barrier"].wait(240)
-    cache([*SHARED, f"own {who}"])
-    return wrong, cache.stats
-
-
-@pytest.mark.timeout(300)  # on a busy machine two processes that import torch may take minutes
-def test_two_processes_share_a_folder(tmp_path):
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=meet, initargs=(spawn.Barrier(2),)) as pool:
-        results = list(pool.map(hammer, [tmp_path] * 2, ["a", "b"]))
-    for wrong, stats in results:
-        assert wrong == 0
-        assert stats.rewritten == 0  # neither saw half a file of the other
-        assert stats.hits_disk > 0
-        assert stats.misses > len(SHARED)
-    assert all(path.suffix == ".safetensors" for path in files(tmp_path))
-    texts = [*SHARED, "own a", "own b"]
-    cache = TextCache(Recorder(), "id", tmp_path, memory_mb=0)
-    assert same(cache(texts), large_tokens(texts))
-    assert cache.stats == CacheStats(hits_disk=len(texts))

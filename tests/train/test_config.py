@@ -6,7 +6,8 @@ import yaml
 from small_data import write_run
 
 from cotir.errors import ConfigError
-from cotir.train.config import DataConfig, TrainConfig, load_config, steering, to_yaml
+from cotir.train.config import DataConfig, TrainConfig
+from cotir.train.run_file import load_config, steering, to_yaml
 
 RUN_FILES = sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml"))
 

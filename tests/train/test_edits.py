@@ -6,10 +6,10 @@ from small_data import SIDE, facts, photo_config, write_photos, write_run
 
 from cotir.degrade import KINDS
 from cotir.errors import ConfigError
-from cotir.train.config import load_config
 from cotir.train.edit_source import EditSource
 from cotir.train.edits import EDITS, ask_to_add
 from cotir.train.pairs import Place
+from cotir.train.run_file import load_config
 from cotir.words import WORDS
 
 

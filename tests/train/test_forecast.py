@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from cotir.errors import ConfigError
 from cotir.presets import PRESETS
-from cotir.train.config import TrainConfig, load_config
+from cotir.train.config import TrainConfig
 from cotir.train.forecast import ENCODERS, forecast, lines
+from cotir.train.run_file import load_config
 from cotir.train.trainee import load_trainee, tensor_bytes
 from nano_model import write_tiny_pipeline
 

@@ -11,8 +11,8 @@ import numpy as np
 from tiny_run import Record
 
 import cotir
-from cotir.train.config import load_config
 from cotir.train.loop import Trainer
+from cotir.train.run_file import load_config
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "debug_curve.json"

@@ -8,10 +8,10 @@ from accelerate.utils import DistributedType, LoggerType
 from tiny_run import Record, tiny_config
 
 from cotir.errors import ConfigError
-from cotir.train.config import load_config
 from cotir.train.journal import memory_gb
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log
+from cotir.train.run_file import load_config
 
 
 def test_the_log_holds_every_step_as_it_was_told(done):

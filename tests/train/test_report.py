@@ -9,9 +9,9 @@ from PIL import Image
 from tiny_run import tiny_config
 
 from cotir.errors import ConfigError
-from cotir.train.config import to_yaml
 from cotir.train.records import columns, read_log, rising
 from cotir.train.report import MATTERS, write_report
+from cotir.train.run_file import to_yaml
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from tiny_run import Record, end_state, tiny_config
 
-from cotir.train.config import load_config, to_yaml
 from cotir.train.loop import Trainer
 from cotir.train.records import read_log, rising
+from cotir.train.run_file import load_config, to_yaml
 
 STEPS, KILLED = 30, (13, 22)
 HERE = Path(__file__).parent

@@ -82,7 +82,7 @@ def train(
         if config == "report":
             _report(overrides or [], output)
             return
-        from cotir.train.config import load_config, to_yaml
+        from cotir.train.run_file import load_config, to_yaml
 
         resolved = load_config(config, overrides or [])
         if dry_run:

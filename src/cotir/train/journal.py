@@ -12,7 +12,8 @@ from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import DistributedType, LoggerType
 
 from cotir.errors import ConfigError
-from cotir.train.config import TrainConfig, steering, to_yaml
+from cotir.train.config import TrainConfig
+from cotir.train.run_file import steering, to_yaml
 
 LOG, VALIDATION = "log.jsonl", "validation.jsonl"
 

@@ -8,7 +8,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,11 +28,13 @@ from cotir.train.checkpoint import (
     optimizer_tensors,
     restore_random_state,
 )
-from cotir.train.config import TrainConfig, steering
+from cotir.train.clock import Clock, Outcome
+from cotir.train.config import TrainConfig
 from cotir.train.data import Batches, Share, loader, make_source
 from cotir.train.journal import Journal, Watch, make_accelerator, memory_gb
 from cotir.train.learner import Learner, Row
 from cotir.train.pairs import Pair
+from cotir.train.run_file import steering
 from cotir.train.trainee import Trainee, load_trainee
 from cotir.train.validation import Validator, read_out_of
 
@@ -43,32 +44,6 @@ LEARNING = 256
 """Samples before the share of unreadable ones is judged."""
 RECENT = 50
 """Steps over which the speed is told."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    step: int
-    finished: bool
-    weights: Path | None
-    """The trained model, of a finished run."""
-
-
-@dataclass
-class Clock:
-    """Where a run is."""
-
-    step: int = 0
-    position: int = 0
-    """Samples seen by all processes together."""
-    seconds: float = 0.0
-    problems: int = 0
-    """Samples that could not be read."""
-    skipped: int = 0
-    """Steps left out because their loss was not finite."""
-    in_a_row: int = 0
-    """Of the skipped ones, the newest."""
 
 
 class Trainer:
