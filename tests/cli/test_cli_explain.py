@@ -1,12 +1,14 @@
 """Reasoning on the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cotir.errors import PromptError
 from cotir.interfaces.instructions import read_plan
 from cotir.pipeline import CoTIRPipeline
+from cotir.read_out import ReadOut
 
 
 @pytest.fixture(autouse=True)
@@ -73,11 +75,20 @@ def test_a_result_is_explained_beside_it(restore, photo, tmp_path):
     assert restore(source, "--explain", "--overwrite").code == 0
 
 
-def test_the_bundled_model_says_what_it_saw(cotir, photo, tmp_path):
-    outcome = cotir("restore", photo(tmp_path / "old.png"))
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_the_line_of_a_picture_names_a_diagnosis_only_if_it_is_calibrated(
+    calibrated, restore, photo, tmp_path, monkeypatch
+):
+    sound = ReadOut.read
+
+    def read(self, output):
+        return [replace(reasoning, calibrated=calibrated) for reasoning in sound(self, output)]
+
+    monkeypatch.setattr(ReadOut, "read", read)
+    outcome = restore(photo(tmp_path / "old.png"), "--explain")
     assert outcome.code == 0, outcome.err
     before = outcome.out.splitlines()[0].partition("-> ")[0]
-    assert before.rstrip().rpartition(" s  ")[2]
+    assert before.endswith(" s  ") != calibrated
 
 
 @pytest.mark.parametrize(

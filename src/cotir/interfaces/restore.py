@@ -141,7 +141,8 @@ def _restore(
         job.target,
         (restored.width, restored.height),
         notes=(*picture.carried.notes, *losses(restored, job.target, format=job.format)),
-        diagnosis=reasoning.diagnosis if reasoning is not None else "",
+        # a confidence that was never calibrated is no ground for a verdict
+        diagnosis=reasoning.diagnosis if reasoning is not None and reasoning.calibrated else "",
         explanation=reasoning.lines() if options.explain and reasoning is not None else (),
     )
 
