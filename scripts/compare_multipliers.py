@@ -185,14 +185,19 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", metavar="NAME", help="one cell by its folder's name; no table, no plot")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
     (options.runs / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     results = []
     for cell in cells():
+        if options.only not in (None, cell.name):
+            continue
         result = run(cell, options.photos, options.runs, options.steps, options.threads)
         results.append(result)
         print(cell.name, [round(d, 3) for d in result.distances], round(result.flow, 3), flush=True)
+    if options.only:
+        return
     (options.runs / "table.md").write_text(table(results), encoding="utf-8")
     (options.runs / "plot.svg").write_text(plot(results), encoding="utf-8")
 

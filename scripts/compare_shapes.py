@@ -135,11 +135,47 @@ class LappedPatches(BarePatches):
         return rearrange(added, "(b c) 1 y x -> b c y x", b=b)[..., hop:-hop, hop:-hop]
 
 
+class SummarisingTrunk(CoTFlux2Transformer2DModel):
+    """nano's trunk, which also reads tokens made of the mean and the spread of every channel of the skin."""
+
+    tokens = 4
+
+    @classmethod
+    def within(cls, nano: CoTNanoTransformer2DModel) -> CoTNanoTransformer2DModel:
+        """Put one into a nano in place of its trunk."""
+        trunk = cls(**{key: value for key, value in nano.trunk.config.items() if not key.startswith("_")})
+        channels = trunk.config["in_channels"]
+        widths = [level[-1].out.out_channels for level in nano.encoder]  # pyright: ignore[reportIndexIssue]
+        trunk.summarise = torch.nn.Linear(2 * sum(widths), cls.tokens * channels)
+        trunk.moments = []
+        nano.entry.register_forward_pre_hook(lambda *call: trunk.moments.clear())
+        for level in nano.encoder:
+            level[-1].register_forward_hook(trunk.take_in)  # pyright: ignore[reportIndexIssue]
+        nano.trunk = trunk
+        return nano
+
+    def take_in(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], features: Tensor) -> None:
+        """Remember the moments of a level's last features."""
+        self.moments += [features.mean(dim=(2, 3)), features.var(dim=(2, 3), correction=0).add(1e-6).sqrt()]
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - nano calls it so
+        self, tokens: Tensor, text: Tensor, timestep: Tensor, img_ids: Tensor, txt_ids: Tensor, **options: bool
+    ) -> CoTTransformerOutput:
+        """As the trunk's, with the summaries' tokens behind the image's, each a picture of one token."""
+        made = rearrange(self.summarise(torch.cat(self.moments, dim=1)), "B (n c) -> B n c", n=self.tokens)
+        places = img_ids.new_zeros(self.tokens, img_ids.shape[1])
+        places[:, 0] = img_ids[0, 0] + 10 * torch.arange(1, self.tokens + 1, device=img_ids.device)
+        thought = super().forward(
+            torch.cat([tokens, made], dim=1), text, timestep, torch.cat([img_ids, places]), txt_ids, **options
+        )
+        return CoTTransformerOutput(sample=thought.sample[:, : tokens.shape[1]], reasoning=thought.reasoning)
+
+
 SHAPES = {
     "bare": BarePatches,
     "lapped": LappedPatches,
     "skin": CoTNanoTransformer2DModel,
-    "summaries": lambda: CoTNanoTransformer2DModel(summaries=4),
+    "summaries": lambda: SummarisingTrunk.within(CoTNanoTransformer2DModel()),
 }
 
 

@@ -7,17 +7,11 @@ from cotir.nano import CoTNanoTransformer2DModel
 ROWS, COLUMNS = 3, 4
 
 
-@pytest.fixture(params=[0, 2], ids=["plain", "summaries"])
-def model(request):
+@pytest.fixture
+def model():
     torch.manual_seed(0)
     return CoTNanoTransformer2DModel(
-        width=8,
-        blocks=(1, 1, 1),
-        num_single_layers=1,
-        num_attention_heads=1,
-        joint_attention_dim=16,
-        cot_depth=1,
-        summaries=request.param,
+        width=8, blocks=(1, 1, 1), num_single_layers=1, num_attention_heads=1, joint_attention_dim=16, cot_depth=1
     ).eval()
 
 

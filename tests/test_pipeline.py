@@ -197,3 +197,13 @@ def test_the_bundled_model_restores_offline(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     restored = CoTIRPipeline.from_pretrained("nano")(picture(0, 40, 48)).image
     assert restored.size == (48, 40)
+
+
+def test_strength_zero_runs_no_model_even_where_the_reasoning_can_be_read():
+    nano = CoTIRPipeline.from_pretrained("nano")
+    assert nano.read_out is not None
+    nano.transformer.forward = None
+    output = nano(picture(0), strength=0)
+    assert output.readings is None
+    with pytest.raises(ConfigError, match="holds no reasoning; ask for it with explain=True"):
+        output.reasoning  # noqa: B018 - the property refuses

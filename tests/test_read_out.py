@@ -168,6 +168,15 @@ def test_an_output_without_predictions_is_named(read_out):
         read_out.read(CoTOutput(torch.zeros(1)))
 
 
+def test_one_that_cannot_be_kept_serves_all_the_same(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(
+        UserWarning, match=r"the read-out cannot be kept in .*file/home \(Not a directory\); set COTIR_HOME"
+    ):
+        made = read_out_for(NANO, tiny_pipeline().components, tmp_path / "file" / "home")
+    assert len(made.damage.offset) == 2 * len(KINDS)
+
+
 def test_one_is_made_for_an_encoder_and_kept(tmp_path):
     parts, told = tiny_pipeline().components, []
     made = read_out_for(NANO, parts, tmp_path, lambda done, total: told.append((done, total)))

@@ -58,8 +58,6 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
-        summaries: tokens that the trunk reads beside the image's, made of the mean and the spread of every channel of
-            the skin. Noise, haze and bad light show in these at once, and a damage that is seen is undone.
         fused_lora: a LoRA has been fused into the trunk (:func:`cotir.lora.fuse`) and brought biases.
     """
 
@@ -81,7 +79,6 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         rope_theta: int = 2000,
         cot_depth: int = 2,
         cot_mlp_ratio: float = 2.0,
-        summaries: int = 0,
         fused_lora: bool = False,
     ) -> None:
         super().__init__()
@@ -108,7 +105,6 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
             cot_mlp_ratio=cot_mlp_ratio,
             fused_lora=fused_lora,
         )
-        self.summary_layer = nn.Linear(2 * sum(widths), summaries * trunk_channels) if summaries else None
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoder = nn.ModuleList(
             nn.ModuleList(GatedConvBlock(w, trunk_channels) for _ in range(n))
@@ -161,15 +157,11 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
             skips.append(features)
 
         tokens = rearrange(features, "B c (h p) (w q) -> B (h w) (c p q)", p=2, q=2)
-        count = tokens.shape[1]
-        if self.summary_layer is not None:
-            tokens, target_ids = self._with_summaries(tokens, target_ids, skips)
         thought = self.trunk(
             tokens, encoder_hidden_states, timestep, target_ids, txt_ids, predict_reasoning=predict_reasoning
         )
-        sample = thought.sample[:, :count]
-        features = rearrange(sample, "B (h w) (c p q) -> B c (h p) (w q)", h=rows, p=2, q=2)
-        summary = sample.mean(dim=1)
+        features = rearrange(thought.sample, "B (h w) (c p q) -> B c (h p) (w q)", h=rows, p=2, q=2)
+        summary = thought.sample.mean(dim=1)
 
         for level in reversed(range(len(skips))):
             features = skips[level] + (features if level == len(skips) - 1 else self.up[level](features))
@@ -179,18 +171,6 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         clean = reference + self.exit(features)
         velocity = self._to_tokens((target - clean) / time)
         return CoTTransformerOutput(sample=velocity, reasoning=thought.reasoning)
-
-    def _with_summaries(self, tokens: Tensor, ids: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Image tokens (B, N, c) and their positions (N, 4), followed by those of the summaries."""
-        assert self.summary_layer is not None  # the caller has asked
-        moments = [
-            moment for x in skips for moment in (x.mean(dim=(2, 3)), x.var(dim=(2, 3), correction=0).add(1e-6).sqrt())
-        ]
-        made = rearrange(self.summary_layer(torch.cat(moments, dim=1)), "B (n c) -> B n c", c=tokens.shape[-1])
-        places = ids.new_zeros(made.shape[1], ids.shape[1])
-        # on the axis that tells pictures apart, each a picture of one token
-        places[:, 0] = ids[0, 0] + 10 * torch.arange(1, made.shape[1] + 1, device=ids.device)
-        return torch.cat([tokens, made], dim=1), torch.cat([ids, places])
 
     def _to_pixels(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         p = self.patch_size

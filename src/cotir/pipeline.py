@@ -192,8 +192,8 @@ class CoTIRPipeline(DiffusionPipeline):
             generator: draws the seeds instead; one for all in turn, or one per picture.
             strength: 0 returns the input's pixels, 1 the model's, between them a blend.
             batch_size: pictures of equal size that go through the model together.
-            explain: also return the reasoning in words; by default where the model brings its read-out, as nano does.
-                True makes one where it does not (:meth:`prepare_read_out`).
+            explain: also return the reasoning in words; by default where the model brings its read-out, as nano does,
+                and has something to do. True makes one where it does not (:meth:`prepare_read_out`).
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
@@ -208,9 +208,9 @@ class CoTIRPipeline(DiffusionPipeline):
         steps = self.backbone.steps if steps is None else steps
         _check_options(steps=steps, batch_size=batch_size, output_type=output_type, strength=strength)
         jobs = make_jobs(image, prompt, seed, generator, multiple=self.backbone.pixels_per_token)
-        read_out = self.prepare_read_out() if explain else self.read_out if explain is None else None
-        if strength == 0 and not predict_reasoning and read_out is None:
+        if strength == 0 and not predict_reasoning and not explain:
             return CoTIROutput(images=[output_picture(job.picture, output_type) for job in jobs])
+        read_out = self.prepare_read_out() if explain else self.read_out if explain is None else None
 
         groups = list(batches(jobs, batch_size))
         progress = _Progress(steps * sum(len(self._windows(group[0])) for group in groups), on_progress)

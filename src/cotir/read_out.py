@@ -12,6 +12,8 @@ Shapes: B pictures or texts, N text tokens, D width of the text encoder, T posit
 
 import hashlib
 import json
+import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,14 +190,23 @@ class ReadOut:
         return replace(self, calibration=_platt(scores.double(), labels.double(), share).float())
 
     def save(self, path: Path) -> None:
-        """Write it as one safetensors file, in half precision but for what is added up."""
+        """Write it as one safetensors file, in half precision but for what is added up.
+
+        Raises:
+            OSError: the disk is full, or fails otherwise.
+        """
         tensors = {f"{part}.{name}": getattr(lens, name) for part, lens in self.lenses.items() for name in _LENS}
         tensors |= {f"{name}.matrix": each.matrix for name, each in self._maps().items()}
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
         tensors |= {f"{name}.offset": each.offset for name, each in self._maps().items()}
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
-        write_safetensors({**tensors, "words": _words()}, path)
+        partial = path.with_name(f".{uuid.uuid4().hex}.part")  # another process may be reading, or writing the same
+        try:
+            write_safetensors({**tensors, "words": _words()}, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "ReadOut":
@@ -246,15 +257,22 @@ def read_out_for(
 
     Raises:
         WeightsError: the one that is there cannot be read.
-        OSError: the new one cannot be written.
+
+    Warns:
+        UserWarning: the new one cannot be kept, and has to be made again the next time.
     """
     encoder = hashlib.sha256(text_identity(backbone, components).encode()).hexdigest()[:32]
     path = folder / f"{encoder}.safetensors"
     if path.is_file():
         return ReadOut.load(path)
     made = ReadOut.fit(lambda texts: encode_text(backbone, components, texts), on_progress=on_progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    made.save(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made.save(path)
+    except OSError as error:
+        warnings.warn(
+            f"the read-out cannot be kept in {folder} ({error.strerror or error}); set COTIR_HOME", stacklevel=2
+        )
     return made
 
 

@@ -57,6 +57,24 @@ def test_json_has_a_line_for_each(cotir, nano_folder, photo, tmp_path):
     assert "c.png" in outcome.err
 
 
+def test_an_odd_failure_does_not_end_the_run(cotir, nano_folder, photo, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        photo(tmp_path / f"{name}.png")
+    sound, calls = CoTIRPipeline.explain, []
+
+    def fails_once(self, *arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return sound(self, *arguments)
+
+    monkeypatch.setattr(CoTIRPipeline, "explain", fails_once)
+    outcome = cotir("explain", tmp_path, "--model", nano_folder)
+    assert outcome.code == 1
+    assert f"error: {tmp_path / 'a.png'}: MemoryError: not enough memory" in outcome.err
+    assert outcome.out.startswith(str(tmp_path / "b.png"))
+
+
 def test_nothing_to_explain_is_an_error(cotir, tmp_path):
     outcome = cotir("explain", tmp_path / "no.png")
     assert outcome.code == 2 and "there is no such file or folder" in outcome.err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cotir.errors import CoTIRError, ImageError
 from cotir.files import read
 from cotir.interfaces.inputs import Inputs
-from cotir.interfaces.report import legible, say, say_error
+from cotir.interfaces.report import legible, say, say_error, unforeseen
 from cotir.interfaces.targets import shortened
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def write_reasoning(reasoning: "Reasoning", target: Path, **facts: Any) -> Path:
     text = json.dumps({**facts, **reasoning.to_json()}, ensure_ascii=False, indent=1)
     try:
         partial.write_text(text + "\n", encoding="utf-8")
-        Path(partial).replace(path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ImageError(f"{path} cannot be written ({error.strerror or error})") from error
@@ -75,13 +75,18 @@ def explain(
         check()
         try:
             picture = read(source, max_pixels=max_pixels)
-        except CoTIRError as error:
+            pipeline = pipeline or prepared(load())
+            (reasoning,) = pipeline.explain(picture, prompt)
+        except ImageError as error:
             say_error(error)
             failed += 1
             continue
-        if pipeline is None:
-            pipeline = prepared(load())
-        (reasoning,) = pipeline.explain(picture, prompt)
+        except CoTIRError:
+            raise  # of the model, not of the picture
+        except Exception as error:  # noqa: BLE001 - one odd file among a million must not end the run
+            say_error(f"{source}: {unforeseen(error)}")
+            failed += 1
+            continue
         if as_json:
             say(json.dumps({"file": str(source), "prompt": prompt, **reasoning.to_json()}, ensure_ascii=False))
         else:

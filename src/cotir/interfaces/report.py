@@ -33,6 +33,14 @@ def say_error(message: object) -> None:
     say(f"error: {legible(message)}", "red", error=True)
 
 
+def unforeseen(error: Exception) -> str:
+    """One line about a failure nobody foresaw; a memory that is full is told in words."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return f"{name}: not enough memory for this picture on this device"
+    return f"{name}: {error}" if str(error) else name
+
+
 @dataclass(frozen=True)
 class Done:
     """A picture that was restored."""

@@ -14,7 +14,7 @@ from cotir.image import Picture
 from cotir.interfaces.compare import before_and_after
 from cotir.interfaces.inputs import Inputs
 from cotir.interfaces.reasoning import prepared, write_reasoning
-from cotir.interfaces.report import Done, Report
+from cotir.interfaces.report import Done, Report, unforeseen
 from cotir.interfaces.targets import Job, Targets, jobs, output_folder
 from cotir.prompts import DEFAULT_INSTRUCTION
 
@@ -101,7 +101,7 @@ def restore(
             report.add_failed(job.source, error)
         except Exception as error:  # noqa: BLE001 - one odd file among a million must not end the run
             hint = "" if options.debug else "; run again with --debug for the traceback"
-            report.add_failed(job.source, f"{_unforeseen(error)}{hint}", trace=error if options.debug else None)
+            report.add_failed(job.source, f"{unforeseen(error)}{hint}", trace=error if options.debug else None)
         else:
             if isinstance(result, Path):
                 report.add_skipped(job.source, result)
@@ -183,14 +183,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"the folder {folder} cannot be made ({error.strerror}); choose another with -o") from error
-
-
-def _unforeseen(error: Exception) -> str:
-    """One line about a failure nobody foresaw; a memory that is full is told in words."""
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return f"{name}: not enough memory for this picture on this device"
-    return f"{name}: {error}" if str(error) else name
 
 
 def check_found(inputs: Inputs) -> None:
