@@ -1,6 +1,6 @@
 """Which shape of nano learns most in the same time on a CPU: held-out PSNR against minutes of training.
 
-    python scripts/compare_shapes.py PHOTOS RUNS [--minutes 20] [--shapes skin,summaries,bare,lapped]
+    python scripts/compare_shapes.py PHOTOS RUNS [--minutes 20] [--shapes skin,separable,summaries,bare,lapped]
 
 Every shape starts from random weights, sees the same samples in the same order at the batch and crop of nano's first
 stage, and gets as many steps as it does in the given minutes of an idle machine, measured beforehand; its learning rate
@@ -175,6 +175,7 @@ SHAPES = {
     "bare": BarePatches,
     "lapped": LappedPatches,
     "skin": CoTNanoTransformer2DModel,
+    "separable": lambda: CoTNanoTransformer2DModel(blocks=(1, 4, 8), separable=(False, True, True)),
     "summaries": lambda: SummarisingTrunk.within(CoTNanoTransformer2DModel()),
 }
 
@@ -250,7 +251,7 @@ def table(found: dict[str, list[tuple[float, float, float]]], rows: dict[str, di
 
 def plot(found: dict[str, list[tuple[float, float, float]]]) -> str:
     """SVG: gain of the precise instruction (solid) and of the vague one (dashed) over minutes."""
-    colours = dict(zip(SHAPES, ("#d1603d", "#8a6fb0", "#4c9f70", "#2f6db3"), strict=True))
+    colours = dict(zip(SHAPES, ("#d1603d", "#8a6fb0", "#4c9f70", "#c2410c", "#2f6db3"), strict=True))
     every = [point for points in found.values() for point in points]
     longest = max(point[0] for point in every)
     low, high = min(0.0, *(min(p[1:]) for p in every)), max(max(p[1:]) for p in every)

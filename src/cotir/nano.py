@@ -24,12 +24,17 @@ class GatedConvBlock(nn.Module):
     """``x + W_out (a * sigmoid(b))`` with ``[a, b] = conv3x3(x)``; a condition, where there is one, scales a by 0 to 2.
 
     Both gates are bounded, so that a deep stack trains without normalisation, which costs a third of the speed on a
-    CPU.
+    CPU. A separable block splits the convolution into one over channels and one over pixels (a sixth of the
+    multiplications, at 96 channels a third of the time).
     """
 
-    def __init__(self, width: int, condition_dim: int | None = None) -> None:
+    def __init__(self, width: int, condition_dim: int | None = None, *, separable: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, 2 * width, 3, padding=1)
+        if separable:
+            over_pixels = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
+            self.conv = nn.Sequential(nn.Conv2d(width, 2 * width, 1), over_pixels)
+        else:
+            self.conv = nn.Conv2d(width, 2 * width, 3, padding=1)
         self.out = nn.Conv2d(width, width, 1)
         self.scale = None if condition_dim is None else nn.Linear(condition_dim, width)
         if self.scale is not None:
@@ -55,6 +60,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         patch_size: pixels along one side of a token, here also the reduction of the trunk: 8.
         width: channels of the skin at full resolution; doubled at every level.
         blocks: gated convolution blocks at full, half and quarter resolution, on the way down and again on the way up.
+        separable: whether the blocks of each resolution are separable.
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
@@ -69,6 +75,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         patch_size: int = 8,
         width: int = 24,
         blocks: tuple[int, int, int] = (2, 2, 3),
+        separable: tuple[bool, bool, bool] = (False, False, False),
         num_layers: int = 1,
         num_single_layers: int = 3,
         attention_head_dim: int = 32,
@@ -83,12 +90,13 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width]
+        levels = list(zip(widths, blocks, separable, strict=True))
         trunk_channels = 4 * widths[-1]
         self.patch_size = patch_size
         # reference and scaled target pixels, and the time as a plane
         self.entry = nn.Conv2d(3 + 3 + 1, width, 3, padding=1)
         self.encoder = nn.ModuleList(
-            nn.ModuleList(GatedConvBlock(w) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
+            nn.ModuleList(GatedConvBlock(w, separable=apart) for _ in range(n)) for w, n, apart in levels
         )
         self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.trunk = CoTFlux2Transformer2DModel(
@@ -107,8 +115,8 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoder = nn.ModuleList(
-            nn.ModuleList(GatedConvBlock(w, trunk_channels) for _ in range(n))
-            for w, n in zip(widths, blocks, strict=True)
+            nn.ModuleList(GatedConvBlock(w, trunk_channels, separable=apart) for _ in range(n))
+            for w, n, apart in levels
         )
         self.exit = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.exit.weight)

@@ -11,11 +11,8 @@ from cotir.train.figure import (
     Series,
     cloud_charts,
     line_chart,
-    log_ticks,
     running_mean,
-    short,
     thin,
-    ticks,
 )
 
 
@@ -42,40 +39,6 @@ def test_a_lone_spike_is_drawn():
 
 def test_the_running_mean_is_centred_and_shorter_at_the_ends():
     assert running_mean(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist() == [1.5, 3.0, 4.0, 4.5]
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (-3.7, 12.2), (27.001, 27.003), (0, 123456), (1e-7, 3e-6), (-1e9, 1e9)]
-)
-def test_ticks_are_few_round_and_inside(low, high):
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 6
-    assert all(low - 1e-9 * abs(low) <= tick <= high + 1e-9 * abs(high) for tick in found)
-    step = found[1] - found[0]
-    assert round(step / 10 ** np.floor(np.log10(step) + 1e-9), 4) in (1, 2, 5)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "found"), [(0.5, 2000, [1, 10, 100, 1000]), (0.3, 8, [0.5, 1, 2, 5]), (2.1, 4.9, [])]
-)
-def test_ticks_of_a_logarithmic_axis(low, high, found):
-    assert log_ticks(low, high) == pytest.approx(found)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (0.30000000000000004, "0.3"),
-        (12500, "12.5k"),
-        (-2e6, "-2M"),
-        (5e-5, "5e-5"),
-        (999, "999"),
-        (3e9, "3G"),
-    ],
-)
-def test_numbers_on_axes_are_short(value, text):
-    assert short(value) == text
 
 
 @pytest.mark.parametrize("y", [[], [np.nan, np.inf]])

@@ -10,7 +10,7 @@ import typer
 
 from cotir import __version__
 from cotir.errors import ConfigError, CoTIRError, PromptError
-from cotir.interfaces import bench, train
+from cotir.interfaces import bench, evaluate, train
 from cotir.interfaces import explain as explaining
 from cotir.interfaces.interruption import Interruption
 from cotir.interfaces.models import Device, Dtype, Model
@@ -266,6 +266,7 @@ def doctor() -> None:
 bench.register(app)
 explaining.register(app)
 train.register(app)
+evaluate.register(app)
 
 
 def _stop(error: CoTIRError, code: int) -> NoReturn:

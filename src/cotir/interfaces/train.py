@@ -35,10 +35,14 @@ The same command goes on where a run stopped. Ctrl-C and SIGTERM save first.
 
 
 class Stop:
-    """Remembers a first Ctrl-C or SIGTERM; a second one ends the process as usual."""
+    """Remembers a first Ctrl-C or SIGTERM; a second one ends the process as usual.
 
-    def __init__(self) -> None:
-        self.signal = 0
+    Args:
+        what: is brought to its end first, for the message.
+    """
+
+    def __init__(self, what: str = "this step") -> None:
+        self.signal, self._what = 0, what
         self._previous = {}
 
     def __enter__(self) -> "Stop":
@@ -59,7 +63,7 @@ class Stop:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, self._previous[number])
-        say("stopping after this step; again to stop at once", "yellow", error=True)
+        say(f"stopping after {self._what}; again to stop at once", "yellow", error=True)
 
 
 def train(

@@ -5,13 +5,13 @@ digits, parted by spaces), so that a script or a test can read them back. Colour
 """
 
 import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cotir.axes import Axis, grid
 from cotir.train.records import Values
 
 MOST_POINTS = 500
@@ -64,30 +64,6 @@ class Cloud:
     steps: Values
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Maps values in [low, high] to pixels from ``start`` to ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, values: Values) -> Values:
-        if self.log:
-            share = np.log10(values / self.low) / np.log10(self.high / self.low)
-        else:
-            share = (values - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
-
-    def at(self, value: float) -> float:
-        return float(self(np.array([value]))[0])
-
-    def ticks(self, most: int = 6) -> list[float]:
-        return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, most)
-
-
 def thin(y: Values, most: int = MOST_POINTS) -> NDArray[np.intp]:
     """Indices of at most ``most`` (at least 4) values that look the same when drawn: the ends and all extremes."""
     if len(y) <= most:
@@ -103,28 +79,6 @@ def running_mean(y: Values, window: int) -> Values:
     place = np.arange(len(y))
     starts, ends = np.maximum(0, place - window // 2), np.minimum(len(y), place + window // 2 + 1)
     return (total[ends] - total[starts]) / (ends - starts)
-
-
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most ``most`` round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** np.floor(np.log10((high - low) / most))
-    step = next(power * each for each in (1, 2, 5, 10, 20) if (high - low) / (power * each) <= most - 1)
-    return [float(step * k) for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten in [low, high], with twice and five times these where there are few."""
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    inside = [[float(p * m) for p in powers for m in factors if low <= p * m <= high] for factors in ((1,), (1, 2, 5))]
-    return inside[0] if len(inside[0]) >= 3 else inside[1]
-
-
-def short(value: float) -> str:
-    """A number for an axis: 12500 is 12.5k, 0.00005 is 5e-5."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.6g}{letter}"
-    return re.sub(r"e([+-])0", r"e\1", f"{value:.6g}").replace("e+", "e")
 
 
 def line_chart(
@@ -151,8 +105,8 @@ def line_chart(
         return ""
     values = np.concatenate([each.y[keep] for each, keep in drawn])
     steps = np.concatenate([each.x for each, _ in drawn])
-    x_axis = _axis(steps if steps.min() > steps.max() / 4 else np.append(steps, 0.0), _ACROSS, padded=False)
-    y_axis = _axis(np.append(values, 0.0) if zero else values, _UP, log=log)
+    x_axis = Axis.around(steps if steps.min() > steps.max() / 4 else np.append(steps, 0.0), _ACROSS, padded=False)
+    y_axis = Axis.around(np.append(values, 0.0) if zero else values, _UP, log=log)
     head = html.escape(title) + (f" <small>{html.escape(unit)}</small>" if unit else "")
     legend = "".join(_legend(each, each.y[keep][-1]) for each, keep in drawn)
     curves = "".join(_curve(each, keep, x_axis, y_axis) for each, keep in drawn)
@@ -164,7 +118,7 @@ def line_chart(
     return (
         f'<figure class="chart"><figcaption><h3>{head}</h3><ul class="legend">{legend}</ul></figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}" data-frame="{frame}">'
-        f"{_grid(x_axis, y_axis, 'step')}{lines}{curves}"
+        f"{grid(x_axis, y_axis, 'step')}{lines}{curves}"
         f'<path class="cursor" d="M0 {_TOP}V{_HEIGHT - _BOTTOM}" visibility="hidden"/></svg>{note}</figure>'
     )
 
@@ -178,15 +132,15 @@ def cloud_charts(clouds: Sequence[Cloud], x_label: str, y_label: str) -> str:
     drawn = [Cloud(e.key, e.name, e.x[keep], e.y[keep], e.steps[keep]) for e, keep in finite if keep.any()]
     if not drawn:
         return ""
-    x_axis = _axis(np.concatenate([[0.0], *(e.x for e in drawn)]), _ACROSS)
-    y_axis = _axis(np.concatenate([[0.0], *(e.y for e in drawn)]), _UP)
-    grid = _grid(x_axis, y_axis, x_label, y_label) + (
+    x_axis = Axis.around(np.concatenate([[0.0], *(e.x for e in drawn)]), _ACROSS)
+    y_axis = Axis.around(np.concatenate([[0.0], *(e.y for e in drawn)]), _UP)
+    frame = grid(x_axis, y_axis, x_label, y_label) + (
         f'<path class="zero" d="M{x_axis.at(0.0):.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>'
     )
     return "".join(
         f'<figure class="chart"><figcaption><h3>{html.escape(each.name)}</h3></figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(each.name)}">'
-        f"{grid}{_points(each, x_axis, y_axis)}</svg></figure>"
+        f"{frame}{_points(each, x_axis, y_axis)}</svg></figure>"
         for each in drawn
     )
 
@@ -200,38 +154,6 @@ def time_scale(first: str, last: str) -> str:
     )
 
 
-def _axis(values: Values, pixels: tuple[float, float], *, log: bool = False, padded: bool = True) -> _Axis:
-    """An axis that holds all finite values, with a little room beyond them."""
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(finite.max())
-    if log:
-        room = 10 ** (0.05 * max(np.log10(high / low), 0.2))
-        return _Axis(low / room, high * room, *pixels, log=True)
-    room = (high - low) * (0.05 if padded else 0.0) or (0.0 if high > low else max(abs(high), 1.0) / 2)
-    return _Axis(low - room * (low != 0), high + room * (high != 0 or low == 0), *pixels)
-
-
-def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str = "") -> str:
-    bottom = _HEIGHT - _BOTTOM
-    xs, ys = x_axis.ticks(8), y_axis.ticks()
-    across = "".join(
-        f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-        f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
-        for value, y in zip(ys, y_axis(np.array(ys)), strict=True)
-    )
-    along = "".join(
-        f'<path class="grid" d="M{x:.1f} {bottom}v4"/>'
-        f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{short(value)}</text>'
-        for value, x in zip(xs, x_axis(np.array(xs)), strict=True)
-    )
-    names = (
-        f'<text class="label" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{html.escape(x_label)}</text>'
-    )
-    if y_label:
-        names += f'<text class="label" x="{_LEFT + 6}" y="{_TOP + 10}">{html.escape(y_label)}</text>'
-    return f'{across}{along}<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}"/>{names}'
-
-
 def _legend(each: Series, latest: float) -> str:
     kind = "dashed" if each.dashed else "solid"
     return (
@@ -240,7 +162,7 @@ def _legend(each: Series, latest: float) -> str:
     )
 
 
-def _curve(each: Series, keep: NDArray[np.bool_], x_axis: _Axis, y_axis: _Axis) -> str:
+def _curve(each: Series, keep: NDArray[np.bool_], x_axis: Axis, y_axis: Axis) -> str:
     """The curve in pixels, broken where a value is not drawn, and the values."""
     stretch: NDArray[np.intp] = np.cumsum(~keep, dtype=np.intp)  # tells the pieces between values not drawn apart
     index = np.flatnonzero(keep)
@@ -268,7 +190,7 @@ def _path(x: Values, y: Values, stretch: NDArray[np.intp]) -> str:
     return "".join(f"{'M' if start else 'L'}{px:.1f} {py:.1f}" for px, py, start in zip(x, y, starts, strict=True))
 
 
-def _points(each: Cloud, x_axis: _Axis, y_axis: _Axis) -> str:
+def _points(each: Cloud, x_axis: Axis, y_axis: Axis) -> str:
     index = thin(each.y)
     x, y, steps = each.x[index], each.y[index], each.steps[index]
     ages = (steps - steps[0]) / max(float(steps[-1] - steps[0]), 1.0)

@@ -7,6 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from cotir.bench.build import build
+from cotir.bench.order import Order
+from cotir.bench.recipes import parse_recipes
 from cotir.errors import ImageError
 
 RECIPES = """
@@ -28,6 +31,15 @@ def write_photo(path, number, side=96):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(cv2.resize(coarse, (side + 32, side), interpolation=cv2.INTER_CUBIC)).save(path)
     return path
+
+
+def build_small_bench(folders):
+    """A bench with seven test pictures of 48 pixels, in a new folder of pytest's ``tmp_path_factory``."""
+    photos, out = folders.mktemp("photos"), folders.mktemp("bench") / "one"
+    for number in range(6):
+        write_photo(photos / f"{number}.png", number)
+    build(Order(photos, out, parse_recipes(RECIPES), samples=4, size=48, seed=5))
+    return out
 
 
 def digests(root):

@@ -1,0 +1,218 @@
+"""The methods that come with it, and how a specification is read: ``NAME[:ARGUMENT][,KEY=VALUE...]``."""
+
+import hashlib
+import inspect
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from cotir import __version__
+from cotir.configuration import nearest
+from cotir.errors import ConfigError, ImageError
+from cotir.evaluate.cases import find_pictures, listed, read_pixels
+from cotir.evaluate.methods import Method, Pixels, Prompt, Request, Restored
+from cotir.image import quantise
+
+if TYPE_CHECKING:
+    from cotir.pipeline import CoTIRPipeline
+
+OWN: Mapping[str, str] = {
+    "identity": "cotir.evaluate.restorers:Identity",
+    "classical": "cotir.evaluate.classical:Classical",
+    "specialists": "cotir.evaluate.specialists:Specialists",
+    "cotir": "cotir.evaluate.restorers:CoTIR",
+    "folder": "cotir.evaluate.restorers:Folder",
+}
+"""Methods by name; ``python:FILE.py:CLASS`` is anyone's own."""
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A method's name, argument and keys, as written."""
+
+    text: str
+    name: str
+    argument: str | None
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "Specification":
+        """Read ``NAME[:ARGUMENT][,KEY=VALUE...]``.
+
+        Raises:
+            ConfigError: there is no such method, or a part is no ``KEY=VALUE``.
+        """
+        head, *rest = text.split(",")
+        name, _, argument = head.partition(":")
+        if name not in (*OWN, "python"):
+            raise ConfigError(
+                f"there is no method {name!r}{nearest(name, OWN)}; methods: {', '.join(OWN)}, and python:FILE.py:CLASS"
+            )
+        keys = {}
+        for part in rest:
+            key, equals, value = part.partition("=")
+            if not equals or not key or not value:
+                raise ConfigError(f"{text}: {part!r} is no KEY=VALUE; write as in 'cotir:nano,steps=4'")
+            keys[key.strip()] = value.strip()
+        return cls(text, name, argument or None, keys)
+
+    def build(self) -> Method:
+        """Make the method.
+
+        Raises:
+            ConfigError: it does not take the argument or a key, or its class cannot be loaded.
+        """
+        make, argument = self._maker()
+        taken = inspect.signature(make).parameters
+        unknown = self.keys.keys() - (taken.keys() - {"argument"})
+        if unknown:
+            known = ", ".join(name for name in taken if name != "argument") or "no key"
+            raise ConfigError(f"{self.text}: {self.name} takes no {listed(unknown)}; it takes {known}")
+        if argument is not None and "argument" not in taken:
+            raise ConfigError(f"{self.text}: {self.name} takes no argument; leave out ':{argument}'")
+        return make(argument, **self.keys) if "argument" in taken else make(**self.keys)
+
+    def _maker(self) -> tuple[Callable[..., Method], str | None]:
+        if self.name == "python":
+            return _load_class(self.text, self.argument), None
+        module, _, name = OWN[self.name].partition(":")
+        return getattr(import_module(module), name), self.argument
+
+
+def _load_class(text: str, argument: str | None) -> type[Method]:
+    file, _, name = (argument or "").rpartition(":")
+    if not file:
+        raise ConfigError(f"{text}: name a file and a class in it, as in 'python:my_method.py:MyMethod'")
+    try:
+        found = runpy.run_path(file).get(name)
+    except (OSError, SyntaxError, ImportError) as error:
+        raise ConfigError(f"{text}: {file} cannot be loaded ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, Method) and isinstance(getattr(found, "version", None), str)):
+        raise ConfigError(f"{text}: {name} in {file} is no subclass of cotir.evaluate.methods.Method with a version")
+    return found
+
+
+class Identity(Method):
+    """Gives the picture back as it came: the line from which all others are counted."""
+
+    version = "1"
+
+    def restore(self, request: Request) -> Restored:
+        """See :class:`Method`."""
+        return Restored(request.image)
+
+
+class Folder(Method):
+    """Pictures that something else has restored already, found by their names.
+
+    Args:
+        argument: the folder.
+        prompt: the instruction they were made with; ``none`` if they were made without.
+
+    Raises:
+        ConfigError: the folder cannot be read or holds no picture, or there is no such prompt.
+    """
+
+    version = "1"
+
+    def __init__(self, argument: str | None = None, prompt: str = "none") -> None:
+        if argument is None:
+            raise ConfigError("folder needs the folder of results: folder:PATH")
+        self.prompts = (_prompt(prompt, ("none", "vague", "precise"), f"folder:{argument}"),)
+        self.found = find_pictures(Path(argument))
+        self.folder = argument
+
+    def restore(self, request: Request) -> Restored:
+        """See :class:`Method`.
+
+        Raises:
+            ImageError: there is no picture of that name, it cannot be read, or it is of another size.
+        """
+        path = self.found.get(request.key)
+        if path is None:
+            raise ImageError(f"{self.folder}: there is no picture named {request.key}")
+        image = read_pixels(path)
+        if image.shape != request.image.shape:
+            sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (image, request.image))
+            raise ImageError(f"{path}: it and the test picture are {sizes}; results are of the picture's size")
+        return Restored(image)
+
+
+class CoTIR(Method):
+    """Our own pipeline.
+
+    Args:
+        argument: a preset, a folder or a hub id; nano if None.
+        steps: Euler steps; the backbone's own if None.
+        strength: of the restoration, 0 to 1.
+        prompt: one of vague and precise; both if None.
+
+    Raises:
+        ConfigError: a key has no such value.
+    """
+
+    prompts: tuple[Prompt, ...] = ("vague", "precise")
+
+    def __init__(
+        self, argument: str | None = None, steps: str | None = None, strength: str = "1", prompt: str | None = None
+    ) -> None:
+        self.name = argument or "nano"
+        try:
+            self.steps = None if steps is None else int(steps)
+            self.strength = float(strength)
+        except ValueError as error:
+            raise ConfigError(
+                f"cotir:{self.name}: {error}; steps is a whole number, strength one from 0 to 1"
+            ) from error
+        if (self.steps is not None and self.steps < 1) or not 0 <= self.strength <= 1:
+            raise ConfigError(f"cotir:{self.name}: steps is {steps}, at least 1; strength is {strength}, from 0 to 1")
+        if prompt is not None:
+            self.prompts = (_prompt(prompt, ("vague", "precise"), f"cotir:{self.name}"),)
+        self._pipeline: CoTIRPipeline | None = None
+
+    def prepare(self) -> None:
+        """See :class:`Method`. The version is that of the code and a hash of the transformer's weights."""
+        from cotir import CoTIRPipeline
+
+        self._pipeline = CoTIRPipeline.from_pretrained(self.name)
+        state = hashlib.sha256()
+        for name, tensor in sorted(self._pipeline.transformer.state_dict().items()):
+            state.update(name.encode())
+            state.update(tensor.detach().float().cpu().numpy().tobytes())
+        self.version = f"{__version__} {state.hexdigest()[:12]}"
+
+    def release(self) -> None:
+        """See :class:`Method`."""
+        self._pipeline = None
+
+    def restore(self, request: Request) -> Restored:
+        """See :class:`Method`."""
+        out = self._loaded()(
+            request.image,
+            request.instruction or None,
+            steps=self.steps,
+            strength=self.strength,
+            seed=request.seed,
+            output_type="np",
+        )
+        return Restored(cast(Pixels, quantise(out.image, 8)), out.readings[0] if out.readings else None)
+
+    def model_bytes(self) -> int:
+        """See :class:`Method`."""
+        parts = (part for part in self._loaded().components.values() if hasattr(part, "parameters"))
+        return sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+
+    def _loaded(self) -> "CoTIRPipeline":
+        if self._pipeline is None:
+            raise ConfigError(f"cotir:{self.name}: is not loaded; call prepare() first")
+        return self._pipeline
+
+
+def _prompt(word: str, known: tuple[Prompt, ...], name: str) -> Prompt:
+    for prompt in known:
+        if prompt == word:
+            return prompt
+    raise ConfigError(f"{name}: there is no prompt {word!r}; prompts: {', '.join(known)}")
