@@ -2,7 +2,9 @@
 
     python scripts/bundle_nano.py RUN
 
-RUN is the folder that scripts/train_nano.py wrote. The text encoder and the tokenizer in the package stay as they are.
+RUN is the folder of a run of ``cotir train`` with the preset nano. The text encoder and the tokenizer in the package
+stay as they are. The reasoning's read-out belongs to other weights then, and is removed: calibrate it anew
+(scripts/calibrate_reasoning.py nano PHOTOS).
 """
 
 import argparse
@@ -15,14 +17,15 @@ from cotir.autoencoder import PatchAutoencoder
 from cotir.loading import NANO_FOLDER
 from cotir.nano import CoTNanoTransformer2DModel
 from cotir.pipeline import CoTIRPipeline
+from cotir.read_out import FILE
 
 
 def main() -> None:
-    """Read RUN/nano and write the package's assets."""
+    """Read RUN/weights and write the package's assets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     options = parser.parse_args()
-    trained = CoTNanoTransformer2DModel.from_pretrained(options.run / "nano")
+    trained = CoTNanoTransformer2DModel.from_pretrained(options.run / "weights" / "transformer")
     # A fresh config does not remember the folder on this machine.
     transformer = CoTNanoTransformer2DModel(**{k: v for k, v in trained.config.items() if not k.startswith("_")})
     transformer.load_state_dict(trained.state_dict())
@@ -33,6 +36,7 @@ def main() -> None:
         tokenizer=AutoTokenizer.from_pretrained(NANO_FOLDER / "tokenizer"),
     )
     pipeline.to(torch.float16).save_pretrained(NANO_FOLDER)
+    (NANO_FOLDER / FILE).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 
 from cotir import CoTIRPipeline
 from cotir.configuration import check
+from cotir.evaluate.diagnosis import average_precision, calibration_error
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut
@@ -62,22 +63,6 @@ def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[np.
         region = source.damage(rng, photos[number % len(photos)], recipe, REGION)
         pair = region.crop(rng, Place(number, CROP))
         yield pair.lq, pair.instruction.vague, {each.kind for each in region.applied}, recipe.share > 0
-
-
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean, over the pictures that have it, of the precision among those scored at least as high."""
-    hits = labels[np.argsort(-scores, kind="stable")]
-    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits > 0].mean())
-
-
-def calibration_error(confidences: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error over all kinds and pictures (Guo et al. 2017), bins of equal width."""
-    place = np.minimum((confidences * bins).astype(int), bins - 1).ravel()
-    gaps = [
-        (place == number).mean() * abs((confidences.ravel() - labels.ravel())[place == number].mean())
-        for number in np.unique(place)
-    ]
-    return float(sum(gaps))
 
 
 def report(read: Read, calibrated: ReadOut) -> str:

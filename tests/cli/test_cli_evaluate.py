@@ -2,6 +2,9 @@
 
 import html.parser
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 from cotir.evaluate.metrics import METRICS
 from cotir.evaluate.records import read_results
 from small_bench import build_small_bench
+from ssim_by_hand import ssim_by_hand
 
 
 @pytest.fixture
@@ -46,14 +50,15 @@ def run(cotir, folders):
     return lambda *arguments: cotir("eval", *tests, *arguments)
 
 
-def test_a_folder_of_outputs_scores_as_the_formula_does(run, folders):
+def test_a_folder_of_outputs_scores_as_the_formulas_do(run, folders):
     outcome = run("--method", f"folder:{folders / 'out'}")
     assert outcome.code == 0
     rows = read_results(folders / "run")
-    found = {row.key: row.metrics["psnr"] for row in rows if row.method != "identity"}
-    for name, value in found.items():
+    found = {row.key: row.metrics for row in rows if row.method != "identity"}
+    for name, metrics in found.items():
         hq, out = (np.asarray(Image.open(folders / f / f"{name}.png"), float) for f in ("hq", "out"))
-        assert value == pytest.approx(10 * np.log10(255**2 / np.mean((hq - out) ** 2)), abs=1e-6)
+        assert metrics["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean((hq - out) ** 2)), abs=1e-6)
+        assert metrics["ssim"] == pytest.approx(ssim_by_hand(out / 255, hq / 255), abs=1e-4)
     assert len(found) == 3
 
 
@@ -75,6 +80,32 @@ def test_the_same_command_makes_nothing_twice(run, folders):
     outcome = run("--method", "identity")
     assert outcome.code == 0
     assert (folders / "run" / "rows.jsonl").read_bytes() == before
+
+
+def test_a_run_that_was_killed_goes_on(folders):
+    """As a process of its own, killed without warning while a method works."""
+    (folders / "slow.py").write_text(
+        "import time\n"
+        "from cotir.evaluate.methods import Method, Restored\n"
+        "class Slow(Method):\n"
+        "    version = '1'\n"
+        "    def restore(self, request):\n"
+        "        time.sleep(0.5)\n"
+        "        return Restored(request.image)\n"
+    )
+    command = [sys.executable, "-m", "cotir", "eval", "--lq", "lq", "--hq", "hq", "-o", "run", "--metric", "psnr"]
+    command += ["--method", "python:slow.py:Slow"]
+    journal = folders / "run" / "rows.jsonl"
+    with subprocess.Popen(command, cwd=folders, stderr=subprocess.DEVNULL) as process:
+        while not (journal.exists() and len(journal.read_bytes().splitlines()) >= 4):  # the input's three and one more
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    made = journal.read_bytes()
+    assert not (folders / "run" / "results.parquet").exists()
+    assert subprocess.run(command, cwd=folders, check=False, capture_output=True).returncode == 0
+    assert journal.read_bytes().startswith(made)
+    assert len(journal.read_bytes().splitlines()) == len(read_results(folders / "run")) == 6
 
 
 def test_a_missing_result_is_told_and_the_code_says_so(run, folders):

@@ -49,8 +49,17 @@ class Bench:
         """
         row = self.row(number)
         parts = ((HQ, row.hq_offset, row.hq_bytes), (LQ, row.lq_offset, row.lq_bytes))
-        hq, lq, meta = (self._read(row, *part) for part in (*parts, (META, row.meta_offset, row.meta_bytes)))
-        return Sample(hq, lq, Metadata.from_json(meta))
+        hq, lq = (self._read(row, *part) for part in parts)
+        return Sample(hq, lq, self.meta(number))
+
+    def meta(self, number: int) -> Metadata:
+        """Read what is known of one sample by its row, without its pictures.
+
+        Raises:
+            ConfigError: the shard is not as the index says.
+        """
+        row = self.row(number)
+        return Metadata.from_json(self._read(row, META, row.meta_offset, row.meta_bytes))
 
     def row(self, number: int) -> Row:
         """A row of the index."""

@@ -87,7 +87,7 @@ def of_bench(root: Path) -> TestSet:
         raise ConfigError(f"{root}: the bench has no test split; build it with 'test' samples in its recipe file")
     cases = []
     for number in range(len(bench)):
-        meta = bench[number].meta
+        meta = bench.meta(number)
         kinds = tuple(each.kind for each in meta.applied)
         severities = tuple(each.severity for each in meta.applied)
         load = _BenchLoader(bench, number)
