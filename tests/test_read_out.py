@@ -86,6 +86,16 @@ def test_what_is_written_is_read_back(read_out, thought, unseen):
         assert np.mean(right) > 0.8, part
 
 
+def test_presence_is_the_scores_with_their_gradient(read_out, thought):
+    predicted = {part: getattr(thought, part).clone().requires_grad_() for part in PARTS}
+    presence = read_out.presence(CoTOutput(torch.zeros(1), **predicted))
+    assert torch.allclose(presence, read_out.scores(thought), atol=1e-6)
+    presence.sum().backward()
+    assert predicted["degradation"].grad.abs().sum() > 0
+    assert predicted["plan"].grad.abs().sum() > 0
+    assert predicted["scene"].grad is None
+
+
 def test_readings_are_whole(read_out, thought):
     for reading in read_out.read(thought):
         confidences = [finding.confidence for finding in reading.findings]

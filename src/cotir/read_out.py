@@ -15,9 +15,9 @@ import json
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -150,6 +150,17 @@ class ReadOut:
         """Raw presence of every kind (B, K); about a probability, before calibration."""
         return self._damage(output)[:, : len(KINDS)]
 
+    def presence(self, output: CoTOutput) -> Tensor:
+        """As :meth:`scores`, where the predictions are and with their gradient."""
+        device = _there(output, "degradation").device
+        return self.to(device).damage(self._damage_features(output))[:, : len(KINDS)]
+
+    def to(self, device: torch.device) -> "ReadOut":
+        """This read-out on a device."""
+        lenses = {part: _moved(lens, device) for part, lens in self.lenses.items()}
+        calibration = None if self.calibration is None else self.calibration.to(device)
+        return ReadOut(lenses, _moved(self.damage, device), _moved(self.scenes, device), calibration)
+
     def read(self, output: CoTOutput) -> list[Reasoning]:
         """What was thought about each picture.
 
@@ -230,8 +241,12 @@ class ReadOut:
         return {"damage": self.damage, "scenes": self.scenes}
 
     def _damage(self, output: CoTOutput) -> Tensor:
-        parts = [self.lenses[part](_part(output, part)) for part in ("degradation", "plan")]
-        return self.damage(torch.cat(parts, dim=1))
+        parts = {part: _part(output, part) for part in _PARTS}
+        return self.damage(self._damage_features(CoTOutput(output.text_update, **parts)))
+
+    def _damage_features(self, output: CoTOutput) -> Tensor:
+        parts = [self.lenses[part](_there(output, part)) for part in ("degradation", "plan")]
+        return torch.cat(parts, dim=1)
 
     def confidences(self, scores: Tensor) -> Tensor:
         """Of raw scores (B, K), in [0, 1]."""
@@ -308,10 +323,22 @@ def _platt(scores: Tensor, labels: Tensor, share: Tensor) -> Tensor:
 
 
 def _part(output: CoTOutput, part: str) -> Tensor:
+    return _there(output, part).detach().float().cpu()
+
+
+def _there(output: CoTOutput, part: str) -> Tensor:
     tensor = getattr(output, part)
     if tensor is None:
         raise ConfigError("the output holds no reasoning; ask the transformer for it with predict_reasoning=True")
-    return tensor.detach().float().cpu()
+    return tensor
+
+
+R = TypeVar("R", _Lens, _Map)
+
+
+def _moved(record: R, device: torch.device) -> R:
+    tensors = {field.name: getattr(record, field.name).to(device) for field in fields(record)}
+    return type(record)(**tensors)
 
 
 def _scene(values: Tensor) -> Scene:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cotir.phrase_bank import KINDS
 from cotir.train.batch import draw_time
 from cotir.train.config import TimeConfig
 from cotir.train.pairs import Place
@@ -26,6 +27,9 @@ def test_shapes_and_kinds(given):
     assert ((batch.time > 0) & (batch.time <= 1)).all()
     assert list(batch.targets) == ["scene", "degradation", "plan"]
     assert encode(given, given[1], reasoning=False).targets == {}
+    for pair, row in zip(given[1], batch.kinds, strict=True):
+        named = [kind for kind, there in zip(KINDS, row.tolist(), strict=True) if there]
+        assert sorted(named) == sorted(pair.deg.split("-") if pair.deg != "clean" else [])
 
 
 def test_a_pair_is_the_same_in_every_batch(given):

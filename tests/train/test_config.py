@@ -67,9 +67,15 @@ def test_missing_sections_are_all_named(tmp_path):
 def test_every_run_has_the_same_defaults_as_the_file_it_writes(run_file, tmp_path):
     config = load_config(run_file)
     written = yaml.safe_load(to_yaml(config))
-    assert written["objective"]["delta"] == {"scene": 0.15, "degradation": 0.15, "plan": 0.15}
+    assert written["objective"]["delta"] == {"scene": 0.15, "degradation": 0.15, "plan": 0.15, "reading": None}
     assert written["run"] == "runs/test"
     assert set(written) == set(TrainConfig.model_fields)
+
+
+def test_a_reading_without_reasoning_is_refused(tmp_path):
+    objective = {"reasoning": "none", "delta": {"reading": 0.3}}
+    path = write_run(tmp_path / "run.yaml", objective=objective)
+    assert "objective.delta.reading is set, and objective.reasoning is none; leave one of them out" in refused(path)
 
 
 def test_a_configuration_of_odd_values_comes_back(run_file, tmp_path):

@@ -15,12 +15,26 @@ from cotir.train.objective import (
     flow_scale,
     interpolate,
     lagrangian,
+    reading_distance,
     reasoning_distances,
     released_distance,
 )
 from golden_model import FAMILIES, GOLDEN, vectors
 
 RECORDED = json.loads((GOLDEN / "vectors.json").read_text(encoding="utf-8"))
+
+
+def test_the_reading_distance_is_nothing_where_all_is_read_and_one_where_nothing_is():
+    kinds = torch.tensor([[1.0, 1, 0], [0, 0, 0]])
+    assert reading_distance(kinds, kinds) == 0
+    assert reading_distance(torch.zeros(2, 3), kinds) == 1
+    # one kind half seen and one imagined by half: (1/4 + 1/4) over two kinds
+    half = torch.tensor([[0.5, 1, 0], [0, 0, 0.5]])
+    assert reading_distance(half, kinds) == pytest.approx(0.25)
+
+
+def test_undamaged_pictures_alone_are_counted_as_one_kind():
+    assert reading_distance(torch.full((2, 3), 0.5), torch.zeros(2, 3)) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

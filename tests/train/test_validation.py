@@ -100,6 +100,20 @@ def test_the_reasoning_is_told_on_the_pictures(material, tmp_path, monkeypatch):
     assert len(list((tmp_path / "home" / "reasoning").iterdir())) == 1
 
 
+def test_a_constraint_on_the_reading_is_trained_told_and_validated(material, tmp_path, monkeypatch):
+    monkeypatch.setenv("COTIR_HOME", str(tmp_path / "home"))
+    objective = {"delta": {"scene": 0.3, "degradation": 0.3, "plan": 0.3, "reading": 0.25}}
+    config = tiny_config(
+        material, tmp_path / "run", steps=3, objective=objective, validation={"every": 3, "samples": 2, "pictures": 0}
+    )
+    train(config)
+    row = json.loads((config.run / "validation.jsonl").read_text(encoding="utf-8"))
+    assert row["c_reading"] == pytest.approx(row["d_reading"] - 0.25)
+    logged = [json.loads(line) for line in (config.run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(each["d_reading"] > 0 for each in logged)
+    assert logged[-1]["lambda_reading"] > 0
+
+
 def test_nano_brings_its_own_read_out(material):
     config = tiny_config(material, "run", model={"base": None})
     trainee = Trainee(config.model, torch.nn.Identity(), {})

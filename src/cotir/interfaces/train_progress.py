@@ -67,7 +67,7 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
 def summary(row: Mapping[str, float], steps: int) -> str:
     """One line: losses, distances with their multipliers, speed and what is left of the run at the speed of now."""
     parts = [f"loss {row['loss']:.4g}", f"flow {row['flow']:.4g}"]
-    for part in ("scene", "degradation", "plan"):
+    for part in ("scene", "degradation", "plan", "reading"):
         if f"d_{part}" in row:
             parts.append(f"{part[0]} {row[f'd_{part}']:.3f}*{row.get(f'lambda_{part}', 0.0):.2g}")
     speed = row.get("samples_per_second", 0.0)

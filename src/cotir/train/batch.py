@@ -16,6 +16,7 @@ from torch import Tensor
 from cotir.backbones import Backbone
 from cotir.encode import Conditioning, TextTokens, condition, encode_image, encode_text, to_tokens
 from cotir.identity import latent_identity, text_identity
+from cotir.phrase_bank import KINDS
 from cotir.train.cache import LatentCache, TextCache
 from cotir.train.config import CacheConfig, TimeConfig
 from cotir.train.objective import PARTS
@@ -32,6 +33,8 @@ class Batch:
     condition: Conditioning
     targets: Mapping[str, TextTokens]
     """Embeddings of the written trace by part; empty where no reasoning is asked for."""
+    kinds: Tensor
+    """1 for the kinds of damage that are there, else 0, in the order of :data:`cotir.phrase_bank.KINDS` (B, K)."""
 
 
 class Encoder:
@@ -97,6 +100,7 @@ class Encoder:
             time=times.to(device),
             condition=given.to(device, torch.float32),
             targets={part: _moved(tokens, device) for part, tokens in targets.items()},
+            kinds=kinds_of(pairs).to(device),
         )
 
     def _text(self, texts: Sequence[str]) -> TextTokens:
@@ -108,6 +112,12 @@ class Encoder:
             return self.latents(pixels).to(device)
         with torch.no_grad():
             return self._encode((pixels.float() / 127.5 - 1).to(device))
+
+
+def kinds_of(pairs: Sequence[Pair]) -> Tensor:
+    """1 for the kinds that the degradation type of a pair names, else 0 (B, K)."""
+    named = [set(pair.deg.split("-")) for pair in pairs]
+    return torch.tensor([[float(kind in names) for kind in KINDS] for names in named])
 
 
 def draw_time(config: TimeConfig, generator: torch.Generator) -> Tensor:

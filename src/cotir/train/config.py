@@ -111,11 +111,15 @@ class MultiplierConfig(Strict):
 
 
 class DeltaConfig(Strict):
-    """How far each part of the reasoning may be from the written trace: d_k <= delta_k."""
+    """How far each part of the reasoning may be from the written trace: d_k <= delta_k.
+
+    ``reading`` bounds what a read-out cannot tell of the damage from the thoughts, 0 to about 1; None does not ask.
+    """
 
     scene: Annotated[float, Field(ge=0)] = 0.15
     degradation: Annotated[float, Field(ge=0)] = 0.15
     plan: Annotated[float, Field(ge=0)] = 0.15
+    reading: Annotated[float, Field(ge=0)] | None = None
 
 
 class ObjectiveConfig(Strict):
@@ -131,6 +135,8 @@ class ObjectiveConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> "ObjectiveConfig":
+        if self.reasoning == "none" and self.delta.reading is not None:
+            raise ValueError("objective.delta.reading is set, and objective.reasoning is none; leave one of them out")
         if self.reasoning == "released" and self.multipliers.rule == "pi":
             raise ValueError(
                 "objective.multipliers.rule pi counts in cosine distances, and objective.reasoning is released; use "

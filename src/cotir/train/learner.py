@@ -10,17 +10,22 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from cotir.train.batch import Encoder
-from cotir.train.config import TrainConfig
+from cotir.adapter import CoTOutput
+from cotir.errors import ConfigError
+from cotir.read_out import ReadOut
+from cotir.train.batch import Batch, Encoder
+from cotir.train.config import ObjectiveConfig, TrainConfig
 from cotir.train.multipliers import average_constraints, make
 from cotir.train.objective import (
     PARTS,
+    READING,
     LossTerms,
     balanced_flow_loss,
     flow_loss,
     flow_scale,
     interpolate,
     lagrangian,
+    reading_distance,
     reasoning_distances,
 )
 from cotir.train.optimizer import Average, make_optimizer
@@ -41,6 +46,11 @@ class Step:
     """False where the loss or its gradient was not finite: nothing was changed."""
 
 
+def constrained(objective: ObjectiveConfig) -> tuple[str, ...]:
+    """Names of the constraints, in the order in which they are told."""
+    return PARTS if objective.delta.reading is None else (*PARTS, READING)
+
+
 class Learner:
     """The weights under training with everything that moves them.
 
@@ -48,13 +58,20 @@ class Learner:
         config: of the run.
         trainee: loaded, on no particular device.
         accelerator: of this process.
+        read_out: of the trainee's text encoder, where the reading is a constraint.
 
     Raises:
         ConfigError: nothing is trained, or an optimiser or a rule cannot be used.
     """
 
-    def __init__(self, config: TrainConfig, trainee: Trainee, accelerator: Accelerator) -> None:
+    def __init__(
+        self, config: TrainConfig, trainee: Trainee, accelerator: Accelerator, read_out: ReadOut | None = None
+    ) -> None:
         self.config, self.trainee, self.accelerator = config, trainee, accelerator
+        self.parts = constrained(config.objective)
+        if READING in self.parts and read_out is None:
+            raise ConfigError("objective.delta.reading needs a read-out of the text encoder; give the learner one")
+        self.read_out = None if read_out is None else read_out.to(accelerator.device)
         self.schedule = Schedule(config.schedule, config.optimizer, config.objective.flow)
         for part in trainee.components.values():
             if isinstance(part, nn.Module):
@@ -66,7 +83,7 @@ class Learner:
         self.trained = trainee.trained()
         self.average = Average(self.trained, config.model.ema)
         multipliers = config.objective.multipliers
-        self.multipliers = make(multipliers.rule, PARTS, **multipliers.options)
+        self.multipliers = make(multipliers.rule, self.parts, **multipliers.options)
         self.encoder = Encoder(trainee.backbone, trainee.components, config.cache, config.objective.time, config.seed)
 
     @property
@@ -82,7 +99,7 @@ class Learner:
 
     def delta(self) -> dict[str, float]:
         """Allowed distance of each part."""
-        return {part: getattr(self.config.objective.delta, part) for part in PARTS}
+        return {part: getattr(self.config.objective.delta, part) for part in self.parts}
 
     def learn(self, micros: Sequence[list[Pair]], step: int, *, measure: bool) -> Step:
         """Take one step.
@@ -153,8 +170,17 @@ class Learner:
             flow = balanced_flow_loss(velocity, batch.clean, batch.noise, batch.time, power=power, floor=floor)
         if self.form is None:
             return LossTerms(flow=flow, distances={}, constraints={}, loss=flow)
-        distances = reasoning_distances(output.reasoning, batch.targets, self.form)
+        distances = self.distances(output.reasoning, batch)
         return lagrangian(flow, distances, self.delta(), self.multipliers.values)
+
+    def distances(self, predicted: CoTOutput, batch: Batch) -> dict[str, Tensor]:
+        """D of every constraint, a scalar each; empty where no reasoning is trained."""
+        if self.form is None:
+            return {}
+        found = reasoning_distances(predicted, batch.targets, self.form)
+        if READING in self.parts and self.read_out is not None:
+            found[READING] = reading_distance(self.read_out.presence(predicted), batch.kinds)
+        return found
 
     @property
     def is_split(self) -> bool:

@@ -81,7 +81,8 @@ class Trainer:
             "data": self.source.fingerprint,
             "samples a step": [self.share.step_size(stage) for stage in config.schedule.stages],
         }
-        self.learner = Learner(config, self.trainee, self.accelerator)
+        read_out = None if config.objective.delta.reading is None else read_out_of(self.trainee, self.journal.note)
+        self.learner = Learner(config, self.trainee, self.accelerator, read_out)
         self.checkpoints = Checkpoints(config.run / "checkpoints", config.checkpoint.keep)
         self.clock = Clock()
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
@@ -233,7 +234,7 @@ class Trainer:
         # the main process alone writes pictures
         reads = config.read_out and config.pictures and self.learner.form and self.accelerator.is_main_process
         read_out = read_out_of(self.trainee, self.journal.note) if reads else None
-        return Validator(pairs, self.learner.encoder, config, self.learner.form, read_out)
+        return Validator(pairs, self.learner, config, read_out)
 
     def _finish(self) -> Outcome:
         weights = self.config.run / "weights"

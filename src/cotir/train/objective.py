@@ -25,6 +25,9 @@ from cotir.errors import ConfigError, TrainingError
 PARTS = ("scene", "degradation", "plan")
 """The parts of a reasoning trace, each a constraint."""
 
+READING = "reading"
+"""A constraint beside them: what a read-out makes of the predictions (:func:`reading_distance`)."""
+
 Form = Literal["cosine", "released"]
 
 
@@ -108,6 +111,21 @@ def reasoning_distances(predicted: CoTOutput, targets: Mapping[str, TextTokens],
         else:
             distances[part] = released_distance(prediction, target.embeddings)
     return distances
+
+
+def reading_distance(presence: Tensor, kinds: Tensor) -> Tensor:
+    """How much of the damage cannot be read from the thoughts; a scalar, 0 where all of it can, near 1 where none.
+
+    The squared error of what a read-out says of every kind, summed, over the number of kinds that are there (Brier
+    1950). The distances to the embeddings of a trace are ruled by its wording, which no picture tells; this one by what
+    a picture does tell. It goes through the same predictions and needs no head of its own.
+
+    Args:
+        presence: :meth:`cotir.read_out.ReadOut.presence` (B, K).
+        kinds: 1 for the kinds that are there, else 0 (B, K).
+    """
+    error = (presence.float() - kinds.float()).square().sum()
+    return error / kinds.float().sum().clamp_min(1)
 
 
 def interpolate(clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:

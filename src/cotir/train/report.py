@@ -25,7 +25,7 @@ from cotir.train.strips import pictures_section
 
 __all__ = ["read_log", "write_report"]
 
-_PARTS = tuple(field.name for field in fields(ReasoningTrace))
+_PARTS = (*(field.name for field in fields(ReasoningTrace)), "reading")
 _RESULTS = ("vague", "precise")
 MATTERS = (
     "seed", "precision", "model.preset", "model.base", "model.train", "model.rank", "model.ema", "data.source",
@@ -227,7 +227,8 @@ def _limits(log: Sequence[Row]) -> Iterator[Series]:
 
 def _constraints(run: _Run) -> str:
     """The figure of complementary slackness, and where each part stands."""
-    pairs = {part: columns(run.log, f"c_{part}", f"lambda_{part}") for part in _PARTS}
+    there = [part for part in _PARTS if part != "reading" or any(f"d_{part}" in row for row in run.log)]
+    pairs = {part: columns(run.log, f"c_{part}", f"lambda_{part}") for part in there}
     clouds = [Cloud(part, part, c, multiplier, steps) for part, (steps, c, multiplier) in pairs.items()]
     charts = cloud_charts(clouds, "c = d - δ", "λ")
     if not charts:

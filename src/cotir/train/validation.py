@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from PIL import Image
 from cotir.loading import NANO_FOLDER, adapters_home
 from cotir.pipeline import CoTIRPipeline
 from cotir.read_out import FILE, ReadOut, read_out_for
-from cotir.train.batch import Encoder
 from cotir.train.config import ValidationConfig
-from cotir.train.objective import PARTS, flow_loss, interpolate, reasoning_distances
+from cotir.train.learner import Learner
+from cotir.train.objective import flow_loss, interpolate
 from cotir.train.pairs import Pair, Pixels
 from cotir.train.trainee import Trainee
 
@@ -42,21 +41,20 @@ class Validator:
 
     Args:
         pairs: of one size.
-        encoder: as the training uses it.
+        learner: encodes pairs and measures the reasoning as training does.
         config: how many pictures are written, and Euler steps.
-        form: of the distances; None where no reasoning is trained.
         read_out: tells the reasoning in words; None leaves it out.
     """
 
     def __init__(
         self,
         pairs: Sequence[Pair],
-        encoder: Encoder,
+        learner: Learner,
         config: ValidationConfig,
-        form: Any,
         read_out: ReadOut | None = None,
     ) -> None:
-        self.pairs, self.encoder, self.config, self.form, self.read_out = pairs, encoder, config, form, read_out
+        self.pairs, self.learner, self.config, self.read_out = pairs, learner, config, read_out
+        self.reasons = learner.form is not None
 
     def __call__(self, pipeline: CoTIRPipeline, step: int, run: Path) -> dict[str, float]:
         """Score the model, and write pictures to ``run/validation/step-...``.
@@ -83,7 +81,7 @@ class Validator:
             seed=number,
             batch_size=2,
             explain=False,
-            predict_reasoning=self.form is not None,
+            predict_reasoning=self.reasons,
             output_type="pil",
         )
         vague, precise = (np.asarray(image, np.uint8) for image in output.images)
@@ -106,20 +104,19 @@ class Validator:
         """Flow loss and distances at the noise and times that the pairs' own positions give."""
         device = next(pipeline.transformer.parameters()).device
         flow: list[float] = []
-        distances: dict[str, list[float]] = {part: [] for part in PARTS}
+        distances: dict[str, list[float]] = {part: [] for part in self.learner.parts}
         for pair in self.pairs:
-            batch = self.encoder([pair], vague=0.5, reasoning=self.form is not None, device=device)
+            batch = self.learner.encoder([pair], vague=0.5, reasoning=self.reasons, device=device)
             noisy = interpolate(batch.clean, batch.noise, batch.time)
             output = pipeline.transformer(
                 torch.cat([noisy, batch.condition.reference], dim=1),
                 timestep=batch.time,
-                predict_reasoning=self.form is not None,
+                predict_reasoning=self.reasons,
                 **batch.condition.arguments(),
             )
             flow.append(float(flow_loss(output.sample[:, : noisy.shape[1]], batch.clean, batch.noise)))
-            if self.form is not None:
-                for part, distance in reasoning_distances(output.reasoning, batch.targets, self.form).items():
-                    distances[part].append(float(distance))
+            for part, distance in self.learner.distances(output.reasoning, batch).items():
+                distances[part].append(float(distance))
         found = {f"d_{part}": float(np.mean(values)) for part, values in distances.items() if values}
         return {"flow": float(np.mean(flow)), **found}
 
