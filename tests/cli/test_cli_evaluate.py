@@ -141,6 +141,9 @@ def test_real_photos_need_no_originals(cotir, folders, nano_folder):
     assert {row.prompt for row in rows if row.method != "identity"} == {"vague"}
     assert set(rows[0].metrics) == {"noise_level", "blur_level", "contrast", "colourfulness"}
     assert {row.group for row in rows} == {"real"}
+    sheet = Image.open(folders / "r" / "sheets" / "a.png")
+    assert sheet.height == 20 + 24
+    assert np.array_equal(np.asarray(sheet)[20:, :28], np.asarray(Image.open(folders / "lq" / "a.png")))
 
 
 def test_a_bench_is_evaluated_by_its_groups(cotir, bench, folders):

@@ -1,12 +1,14 @@
 """Test pictures: of a bench's test split, of two folders paired by name, or photographs without a reference."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from PIL import Image
 
 from cotir import files
 from cotir.bench.shards import Bench
@@ -15,8 +17,8 @@ from cotir.evaluate.methods import Pixels
 from cotir.image import Picture, quantise
 from cotir.prompts import DEFAULT_INSTRUCTION, Instruction
 
-REAL = "real"
-"""Degradation type and group of pictures of which nobody knows what is wrong with them."""
+REAL, PAIRS = "real", "pairs"
+"""Degradation types and groups of pictures of which nobody knows what is wrong with them; of pairs there is HQ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +35,9 @@ class Case:
 
     key: str
     deg: str
-    """Degradation type, ``clean``, or ``real``."""
+    """Degradation type, ``clean``, ``pairs`` or ``real``."""
     group: str
-    """``single``, ``seen``, ``unseen``, ``clean`` or ``real``."""
+    """``single``, ``seen``, ``unseen`` or ``clean``, of a bench; else ``pairs`` or ``real``."""
     kinds: tuple[str, ...] | None
     """What is wrong with it, in light-path order; None where nobody knows."""
     severities: tuple[float, ...]
@@ -108,7 +110,7 @@ def of_folders(lq: Path, hq: Path) -> TestSet:
         if names:
             raise ConfigError(f"{one}: {listed(names)} has no partner in {other}; pairs have one name")
     cases = tuple(
-        Case(key, REAL, REAL, None, (), key, None, _FileLoader(inputs[key], wanted[key])) for key in sorted(inputs)
+        Case(key, PAIRS, PAIRS, None, (), key, None, _FileLoader(inputs[key], wanted[key])) for key in sorted(inputs)
     )
     return TestSet(f"{lq} and {hq}", _of_files([*inputs.values(), *wanted.values()]), cases, has_reference=True)
 
@@ -151,6 +153,13 @@ def read_pixels(path: Path) -> Pixels:
         ImageError: it cannot be read, or has an alpha channel.
     """
     return _pixels(files.read(path), str(path))
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

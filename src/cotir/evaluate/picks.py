@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cotir.evaluate.cases import REAL
 from cotir.evaluate.gallery import Number, Picture, Shelf, View
 from cotir.evaluate.metrics import METRICS
 from cotir.evaluate.records import IMAGES, Row
@@ -20,7 +21,7 @@ def shelves_of(rows: Sequence[Row], run: Path) -> list[Shelf]:
 
     Clean pictures are left out, for a restoration cannot gain on them. Real photos are the same few for all.
     """
-    real = sorted({row.key for row in rows if row.group == "real" and _is_kept(row)})
+    real = sorted({row.key for row in rows if row.group == REAL and _is_kept(row)})
     sample = {real[i] for i in np.unique(np.linspace(0, len(real) - 1, SAMPLE).round().astype(int))} if real else set()
     inputs = input_psnr(rows, run)
     shelves = []
@@ -48,7 +49,7 @@ def _computed(keys: Iterable[str], folder: Path) -> Iterable[tuple[str, float]]:
 
 def _judged(rows: Iterable[Row], inputs: Mapping[str, float], run: Path) -> list[Picture]:
     """The best, the median and the worst; of one or two rows, some of these are the same."""
-    rows = [row for row in rows if row.group not in ("clean", "real") and np.isfinite(_psnr(row))]
+    rows = [row for row in rows if row.group not in ("clean", REAL) and np.isfinite(_psnr(row))]
     gains = {row.key: _psnr(row) - inputs.get(row.key, np.nan) for row in rows}
     if not np.isfinite(list(gains.values())).any():
         gains = {row.key: _psnr(row) for row in rows}
@@ -64,7 +65,7 @@ def _judged(rows: Iterable[Row], inputs: Mapping[str, float], run: Path) -> list
 def _picture(title: str, row: Row, inputs: Mapping[str, float], run: Path) -> Picture:
     folder = run / IMAGES
     views = [View("LQ", folder / "lq" / f"{row.key}.png"), View("restored", run / str(row.image))]
-    if row.group != "real":
+    if row.group != REAL:
         views.append(View("HQ", folder / "hq" / f"{row.key}.png"))
     psnr, gain = _psnr(row), _psnr(row) - inputs.get(row.key, np.nan)
     numbers = [Number("gain", float(gain), f"{gain:+.2f} dB")] if np.isfinite(gain) else []

@@ -34,9 +34,9 @@ class Row:
     key: str
     """The picture."""
     deg: str
-    """Its degradation type, as in ``haze-rain``; ``clean``; ``real`` without a reference."""
+    """Its degradation type, as in ``haze-rain``; ``clean``; ``pairs`` or ``real`` where nobody knows."""
     group: str
-    """``single``, ``seen``, ``unseen``, ``clean`` or ``real``."""
+    """``single``, ``seen``, ``unseen``, ``clean``; ``pairs``, or ``real`` without a reference."""
     kinds: tuple[str, ...]
     """What is wrong with it, in light-path order; empty where nothing is, or nobody knows."""
     severities: tuple[float, ...]

@@ -12,6 +12,7 @@ from cotir.evaluate.page_charts import charts_of
 from cotir.evaluate.page_tables import tables_of
 from cotir.evaluate.picks import shelves_of
 from cotir.evaluate.records import RESULTS, RUN, Row, read_results
+from cotir.evaluate.sheets import write_sheets
 from cotir.evaluate.tables import Entry
 from cotir.evaluate.text_tables import to_latex, to_markdown
 
@@ -20,7 +21,9 @@ LISTED = 200
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the page, and the tables as ``table.md`` and ``table.tex``; what was there is replaced.
+    """Write the page, the tables as ``table.md`` and ``table.tex``, and the sheets of real photos.
+
+    What was there is replaced.
 
     Args:
         run: folder of an evaluation. ``results.parquet`` is needed; ``run.json`` and ``images`` may be missing.
@@ -52,6 +55,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         facts={name.removeprefix("facts."): value for name, value in _flat(about) if not name.startswith("methods.")},
         raw=raw,
     )
+    write_sheets(rows, run)
     write_whole(run / "table.md", to_markdown(tables).encode())
     write_whole(run / "table.tex", to_latex(tables).encode())
     return write_page(run / "report.html" if out is None else out, page)

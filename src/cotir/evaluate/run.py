@@ -10,13 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import psutil
-from PIL import Image
 
 from cotir import __version__
 from cotir.bench.tars import write_whole
 from cotir.colour import unit
 from cotir.errors import ConfigError, CoTIRError, ImageError
-from cotir.evaluate.cases import Case, Pair, TestSet
+from cotir.evaluate.cases import Case, Pair, TestSet, encode_png
 from cotir.evaluate.cost import Measured, gflop, held, measure
 from cotir.evaluate.methods import Method, Pixels, Request, Restored
 from cotir.evaluate.metrics import Metric
@@ -198,9 +197,9 @@ class _Runner:
         for name, pixels in (("lq", pair.lq), ("hq", pair.hq)):
             place = self.run_folder / IMAGES / name / f"{job.case.key}.png"
             if pixels is not None and not place.exists():
-                write_whole(place, _png(pixels))
+                write_whole(place, encode_png(pixels))
         place = f"{IMAGES}/{folder_name(self.text, job.prompt)}/{job.case.key}.png"
-        write_whole(self.run_folder / place, _png(image))
+        write_whole(self.run_folder / place, encode_png(image))
         return place
 
     def _row(
@@ -249,14 +248,6 @@ def _checked(image: Any, given: Pixels) -> Pixels:
         form = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
         raise ImageError(f"the method gave {form}; it must give uint8 {given.shape}, the size of its picture")
     return image
-
-
-def _png(pixels: Pixels) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _facts(tests: TestSet, options: Options) -> dict[str, Any]:

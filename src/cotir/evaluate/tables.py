@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cotir.evaluate.cases import PAIRS, REAL
 from cotir.evaluate.diagnosis import Diagnosis, diagnose
 from cotir.evaluate.metrics import METRICS, Metric
 from cotir.evaluate.records import Row
@@ -17,8 +18,11 @@ from cotir.words import WORDS
 IDENTITY = "identity"
 """The method whose result is the input."""
 
+UNKNOWN = (PAIRS, REAL)
+"""Groups of pictures of which nobody knows what is wrong with them."""
+
 GROUPS: Mapping[str, Callable[[Row], bool]] = {
-    "all damage": lambda row: row.group not in ("clean", "real"),
+    "all damage": lambda row: row.group not in ("clean", REAL),
     "one kind": lambda row: row.group == "single",
     "2 kinds": lambda row: len(row.kinds) == 2,
     "3 kinds": lambda row: len(row.kinds) == 3,
@@ -28,7 +32,7 @@ GROUPS: Mapping[str, Callable[[Row], bool]] = {
     "seen": lambda row: row.group == "seen",
     "unseen": lambda row: row.group == "unseen",
     "clean": lambda row: row.group == "clean",
-    "real": lambda row: row.group == "real",
+    "real": lambda row: row.group == REAL,
 }
 """Groups of pictures by name: whether a row is of it."""
 
@@ -181,7 +185,7 @@ def costs(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Cost]:
 def diagnoses(rows: Sequence[Row]) -> Iterator[tuple[Entry, str, Diagnosis]]:
     """How well every entry that says so tells what is wrong: over all pictures whose damage is known, seen, unseen."""
     for entry in entries(rows):
-        own = [row for row in rows_of(rows, entry) if row.findings is not None and row.group != "real"]
+        own = [row for row in rows_of(rows, entry) if row.findings is not None and row.group not in UNKNOWN]
         for name, has in (("all", lambda _: True), ("seen", GROUPS["seen"]), ("unseen", GROUPS["unseen"])):
             part = [row for row in own if has(row)]
             if part:
