@@ -152,8 +152,8 @@ class ReadOut:
 
     def presence(self, output: CoTOutput) -> Tensor:
         """As :meth:`scores`, where the predictions are and with their gradient."""
-        device = _there(output, "degradation").device
-        return self.to(device).damage(self._damage_features(output))[:, : len(KINDS)]
+        there = self.to(_there(output, "degradation").device)
+        return there.damage(there._damage_features(output))[:, : len(KINDS)]
 
     def to(self, device: torch.device) -> "ReadOut":
         """This read-out on a device."""
@@ -200,21 +200,25 @@ class ReadOut:
             raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
         return replace(self, calibration=_platt(scores.double(), labels.double(), share).float())
 
-    def save(self, path: Path) -> None:
-        """Write it as one safetensors file, in half precision but for what is added up.
-
-        Raises:
-            OSError: the disk is full, or fails otherwise.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """All it is, by name: in half precision but for what is added up."""
         tensors = {f"{part}.{name}": getattr(lens, name) for part, lens in self.lenses.items() for name in _LENS}
         tensors |= {f"{name}.matrix": each.matrix for name, each in self._maps().items()}
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
         tensors |= {f"{name}.offset": each.offset for name, each in self._maps().items()}
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
+        return tensors | {"words": _words()}
+
+    def save(self, path: Path) -> None:
+        """Write it as one safetensors file.
+
+        Raises:
+            OSError: the disk is full, or fails otherwise.
+        """
         partial = path.with_name(f".{uuid.uuid4().hex}.part")  # another process may be reading, or writing the same
         try:
-            write_safetensors({**tensors, "words": _words()}, partial)
+            write_safetensors(self.tensors(), partial)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ def test_a_specification_is_name_argument_and_keys():
         ("identty", r"no method 'identty' \(did you mean 'identity'\?\); methods: identity, classical, specialists"),
         ("cotir:nano,4", "cotir:nano,4: '4' is no KEY=VALUE; write as in 'cotir:nano,steps=4'"),
         ("cotir:nano,steps=", "'steps=' is no KEY=VALUE"),
+        ("cotir:nano,steps=1,steps=2", "cotir:nano,steps=1,steps=2: steps is given twice"),
         ("cotir:nano,step=4", "cotir takes no step; it takes steps, strength, prompt"),
         ("cotir:nano,steps=many", "cotir:nano: .*'many'; steps is a whole number, strength one from 0 to 1"),
         ("cotir:nano,steps=0", "steps is 0, at least 1"),
@@ -42,12 +43,38 @@ def test_a_wrong_specification_says_what_is_allowed(text, message):
         build(text)
 
 
-@pytest.mark.parametrize("body", ["Mine = 3", "class Mine: pass", "def broken(:"])
+ABSTRACT = "from cotir.evaluate.methods import Method\nclass Mine(Method): version = '1'"
+
+
+@pytest.mark.parametrize("body", ["Mine = 3", "class Mine: pass", "def broken(:", "1 / 0", ABSTRACT])
 def test_a_file_without_a_method_is_refused(tmp_path, body):
     path = tmp_path / "mine.py"
     path.write_text(body)
-    with pytest.raises(ConfigError, match=r"is no subclass of cotir\.evaluate\.methods\.Method|cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"is no subclass of|cannot be loaded|has no restore"):
         build(f"python:{path}:Mine")
+
+
+def test_a_method_may_import_what_lies_beside_it(tmp_path):
+    (tmp_path / "beside_it.py").write_text("VERSION = '7'")
+    (tmp_path / "mine.py").write_text(
+        "from beside_it import VERSION\n"
+        "from cotir.evaluate.methods import Method, Restored\n"
+        "class Mine(Method):\n"
+        "    version = VERSION\n"
+        "    def restore(self, request):\n"
+        "        return Restored(request.image)\n"
+    )
+    assert build(f"python:{tmp_path / 'mine.py'}:Mine").version == "7"
+
+
+def test_the_version_of_a_folder_follows_its_pictures(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    before = build(f"folder:{tmp_path}").version
+    assert build(f"folder:{tmp_path}").version == before
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
+    assert build(f"folder:{tmp_path}").version != before
 
 
 def test_a_method_of_ones_own_takes_keys(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from cotir.errors import ConfigError
 from cotir.evaluate.metrics import choose
 from cotir.evaluate.records import JOURNAL, Journal, read_results
 from cotir.evaluate.restorers import Specification
-from cotir.evaluate.run import Options, evaluate, folder_name
+from cotir.evaluate.run import evaluate
+from cotir.evaluate.runner import Options, folder_name
 
 METRICS = choose(["psnr", "ssim"])
 
 
 def run(tests, out, listener, *methods, stopping=lambda: False, **options):
     specifications = [Specification.parse(text) for text in methods]
-    return evaluate(tests, specifications, out, Options(METRICS, **options), listener, stopping)
+    return evaluate(tests, specifications, out, METRICS, Options(**options), listener, stopping).rows
 
 
 @pytest.fixture
@@ -115,6 +117,65 @@ def test_a_new_version_of_a_method_is_run_again(tests, tmp_path, listener, own):
     assert {row.version for row in rows} == {"2"}
 
 
+def test_a_table_never_mixes_two_versions(tests, tmp_path, listener, own):
+    out = tmp_path / "run"
+    run(tests, out, listener, own("return Restored(request.image)"))
+    made = len(listener.rows)
+    second = own("return Restored(request.image)", version="2")
+    run(tests, out, listener, second, stopping=lambda: len(listener.rows) >= made + 2)
+    assert {row.version for row in read_results(out)} == {"2"}
+    assert len(read_results(out)) == 2
+    run(tests, out, listener, own("return Restored(request.image)"))
+    assert {row.version for row in read_results(out)} == {"1"}
+    assert len(listener.rows) == made + 2
+
+
+def test_a_method_that_cannot_be_loaded_leaves_the_others_running(tests, tmp_path, listener, own):
+    broken = own("return 1")
+    path = tmp_path / "broken.py"
+    path.write_text(
+        (tmp_path / "mine.py").read_text() + "\n    def prepare(self):\n        raise KeyError('weights')\n"
+    )
+    texts = [f"python:{path}:Mine", "identity"]
+    outcome = evaluate(tests, [Specification.parse(t) for t in texts], tmp_path / "run", METRICS, Options(), listener)
+    assert broken
+    assert outcome.failed == (texts[0],)
+    assert {row.method for row in outcome.rows} == {"identity"}
+    assert listener.notes == [f"{texts[0]}: cannot run: KeyError: 'weights'; the same command tries it again"]
+
+
+def test_a_metric_that_fails_does_not_lose_the_restoration(tests, tmp_path, listener):
+    calls = []
+
+    def sometimes(restored, reference):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("no memory")
+        return 1.0
+
+    odd = replace(METRICS[0], name="odd", compute=sometimes)
+    rows = evaluate(tests, [Specification.parse("identity")], tmp_path / "run", [odd], Options(), listener).rows
+    assert sum(np.isnan(row.metrics["odd"]) for row in rows) == 1
+    assert all(row.missing is None for row in rows)
+    assert listener.notes == [f"odd of {tests.cases[1].key}: RuntimeError: no memory"]
+
+
+def test_a_metric_that_cannot_be_computed_is_told_before_anything_runs(tests, tmp_path, listener):
+    def never(restored, reference):
+        raise OSError("no network")
+
+    odd = replace(METRICS[0], name="odd", compute=never)
+    with pytest.raises(ConfigError, match=r"the metric odd cannot be computed here \(no network\); leave it out"):
+        evaluate(tests, [Specification.parse("identity")], tmp_path / "run", [odd], Options(), listener)
+    assert listener.rows == []
+
+
+def test_a_method_that_works_in_place_does_not_spoil_the_input(tests, tmp_path, listener, own):
+    body = "request.image[:] = 0; return Restored(request.image)"
+    rows = run(tests, tmp_path / "run", listener, own(body))
+    assert all("read-only" in row.missing for row in rows)
+
+
 def test_a_method_gets_the_instruction_and_what_an_oracle_may_know(tests, tmp_path, listener, own):
     body = "raise ImageError(f'{request.key}|{request.instruction}|{request.kinds}|{request.seed}')"
     rows = run(tests, tmp_path / "run", listener, own(body, prompts="('precise',)"), seed=7)
@@ -130,7 +191,7 @@ def test_a_method_gets_the_instruction_and_what_an_oracle_may_know(tests, tmp_pa
         ("return None.image", "AttributeError: .*image"),
         ("return Restored(request.image[:4])", r"the method gave uint8 \(4, 48, 3\); it must give uint8 \(48, 48, 3\)"),
         ("return Restored(request.image / 255)", "the method gave float64"),
-        ("return Restored('a.png')", "the method gave str"),
+        ("return Restored('a.png')", "the method gave str; it must give Restored"),
     ],
 )
 def test_a_method_that_fails_is_missing_with_its_reason_and_tried_again(tests, tmp_path, listener, own, body, missing):
@@ -181,18 +242,23 @@ def test_what_was_run_is_written_down(tests, tmp_path, listener, nano_folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 3}, "holds an evaluation with another seed; name another folder with -o"),
-        ({"metrics": choose(["psnr"])}, "another metrics"),
+        ({"seed": 3}, "holds an evaluation with another seed, 0 and not 3; name another folder with -o"),
+        ({"metrics": choose(["psnr"])}, "another metrics, psnr, ssim and not psnr"),
         ({"limit": 2}, "another test set"),
     ],
 )
 def test_a_folder_of_another_evaluation_is_left_alone(tests, tmp_path, listener, change, message):
     run(tests, tmp_path / "run", listener, "identity")
     before = (tmp_path / "run" / "results.parquet").read_bytes()
-    options = Options(change.get("metrics", METRICS), change.get("seed", 0))
+    options, metrics = Options(change.get("seed", 0)), change.get("metrics", METRICS)
     with pytest.raises(ConfigError, match=message):
         evaluate(
-            tests.first(change.get("limit")), [Specification.parse("identity")], tmp_path / "run", options, listener
+            tests.first(change.get("limit")),
+            [Specification.parse("identity")],
+            tmp_path / "run",
+            metrics,
+            options,
+            listener,
         )
     assert (tmp_path / "run" / "results.parquet").read_bytes() == before
 
@@ -202,6 +268,8 @@ def test_a_method_named_twice_is_refused(tests, tmp_path, listener):
         run(tests, tmp_path / "run", listener, "identity", "identity")
 
 
-def test_names_of_folders_hold_no_path():
-    assert folder_name("folder:../a/b", "none") == "folder_.._a_b"
+def test_names_of_folders_hold_no_path_and_no_two_methods():
     assert folder_name("cotir:nano,steps=4", "vague") == "cotir_nano_steps=4-vague"
+    assert "/" not in folder_name("folder:../a/b", "none")
+    assert folder_name("folder:a/b", "none") != folder_name("folder:a_b", "none")
+    assert len(folder_name("folder:" + "a" * 400, "precise")) < 120

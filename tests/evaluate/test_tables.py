@@ -105,6 +105,16 @@ def test_where_lower_is_better_the_best_rival_is_the_lowest():
     assert found["cotir:nano"].difference.mean == pytest.approx(0.2)
 
 
+def test_a_precise_instruction_tells_what_is_wrong_and_is_no_diagnosis():
+    told = [row("cotir:nano", "noise", 20, "precise", findings={"noise": (0.9, 0.5)})]
+    assert list(diagnoses(told)) == []
+
+
+def test_what_takes_no_time_has_no_cost():
+    assert costs(rows("folder:out", 0), {"methods": {"folder:out": {"timed": False}}}) == []
+    assert costs(rows("classical", 0), {})[0].model_mb is None
+
+
 def test_what_only_describes_has_no_best():
     described = [row(m, "noise", 20, metrics={"contrast": 0.2}) for m in ("identity", "classical")]
     assert comparisons(described, "contrast", "one kind") == []

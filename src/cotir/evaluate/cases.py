@@ -12,6 +12,7 @@ from PIL import Image
 
 from cotir import files
 from cotir.bench.shards import Bench
+from cotir.bench.tars import file_sha256
 from cotir.errors import ConfigError, ImageError
 from cotir.evaluate.methods import Pixels
 from cotir.image import Picture, quantise
@@ -112,7 +113,7 @@ def of_folders(lq: Path, hq: Path) -> TestSet:
     cases = tuple(
         Case(key, PAIRS, PAIRS, None, (), key, None, _FileLoader(inputs[key], wanted[key])) for key in sorted(inputs)
     )
-    return TestSet(f"{lq} and {hq}", _of_files([*inputs.values(), *wanted.values()]), cases, has_reference=True)
+    return TestSet(f"{lq} and {hq}", fingerprint([*inputs.values(), *wanted.values()]), cases, has_reference=True)
 
 
 def of_photos(folder: Path) -> TestSet:
@@ -123,7 +124,7 @@ def of_photos(folder: Path) -> TestSet:
     """
     found = find_pictures(folder)
     cases = tuple(Case(key, REAL, REAL, None, (), key, None, _FileLoader(found[key], None)) for key in sorted(found))
-    return TestSet(str(folder), _of_files(found.values()), cases, has_reference=False)
+    return TestSet(str(folder), fingerprint(found.values()), cases, has_reference=False)
 
 
 def find_pictures(folder: Path) -> dict[str, Path]:
@@ -171,7 +172,7 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 def digest(parts: Iterable[str]) -> str:
     """SHA-256 of texts, in hex."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -214,5 +215,6 @@ def _pixels(picture: Picture, name: str) -> Pixels:
     return cast(Pixels, quantise(picture.pixels, 8))
 
 
-def _of_files(paths: Iterable[Path]) -> str:
-    return digest(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Tells one set of files from another by names and contents, wherever they lie."""
+    return digest(f"{path.name} {path.stat().st_size} {file_sha256(path)}" for path in paths)

@@ -8,6 +8,7 @@ by ``scripts/tune_classical.py``, which writes ``classical.yaml``:
     parameters:    # of the chain; what is left out is off
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -231,10 +232,9 @@ class Classical(Method):
         ConfigError: the file cannot be used, or OpenCV is missing.
     """
 
-    version = "1"
-
     def __init__(self, argument: str | None = None) -> None:
         self.parameters = load_parameters(Path(argument) if argument else PARAMETERS).parameters
+        self.version = f"1 {hashlib.sha256(self.parameters.model_dump_json().encode()).hexdigest()[:12]}"
         filters()
 
     def restore(self, request: Request) -> Restored:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cotir.bench.tars import write_whole
 from cotir.colour import unit
 from cotir.errors import ConfigError, ImageError
 from cotir.evaluate.formulas import Image as Pixels
-from cotir.evaluate.metrics import Metric
+from cotir.evaluate.metrics import METRICS, Metric
+from cotir.files import DAMAGE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SUMMARY = "metrics_summary.txt"
@@ -48,8 +49,7 @@ class Summary:
     def text(self) -> str:
         """The two lines of the summary file."""
         names = [_RELEASED_NAMES.get(name, name) for name in self.means]
-        digits = [2 if name == "psnr" else 4 for name in names]
-        values = [f"{value:.{places}f}" for value, places in zip(self.means.values(), digits, strict=True)]
+        values = [f"{value:.{METRICS[name].digits}f}" for name, value in self.means.items()]
         return f"{' & '.join(['method', *names])}\n{' & '.join([self.results.method, *values])}\n"
 
 
@@ -60,7 +60,7 @@ def find_results(root: Path) -> list[Results]:
         ConfigError: there is none.
     """
     if _pictures(root):
-        return [Results(root.name, root)]
+        return [Results(root.resolve().name, root)]
     found: list[Results] = []
     for method in sorted(path for path in root.iterdir() if path.is_dir()):
         folders = [method] if _pictures(method) else sorted(path for path in method.iterdir() if path.is_dir())
@@ -126,5 +126,5 @@ def _read(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
             return unit(np.asarray(image.convert("RGB")))
-    except (OSError, UnidentifiedImageError) as error:
+    except DAMAGE as error:
         raise ImageError(f"{path}: cannot be read ({error})") from error

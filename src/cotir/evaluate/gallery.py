@@ -14,6 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from cotir.files import DAMAGE
+
 LARGEST = 10_500_000
 """Bytes of all pictures together before they are written as text, which makes them a third more."""
 _EFFORTS = ((512, 88), (512, 75), (448, 60), (352, 50), (256, 40), (192, 30))
@@ -144,7 +146,7 @@ def _smaller(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | No
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):  # Pillow raises all of these on broken files
+    except DAMAGE:
         return None
     if max(picture.size) > side:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)

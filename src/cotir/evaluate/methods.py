@@ -60,12 +60,14 @@ class Method(ABC):
     """A restorer under evaluation.
 
     A subclass sets ``version`` (raised when results change, so that old rows are not taken for new ones) and defines
-    :meth:`restore`. It may set ``prompts``, and take the argument and the keys of its specification as arguments of
-    ``__init__``, all strings: ``mine:x,k=2`` is ``Mine(argument="x", k="2")``.
+    :meth:`restore`. It may set ``prompts``, and take the keys of its specification as arguments of ``__init__``, all
+    strings: ``python:mine.py:Mine,k=2`` is ``Mine(k="2")``.
     """
 
     version: str
     """Set here or, at the latest, by :meth:`prepare`."""
+    timed: bool = True
+    """False where nothing is computed, so that its time would say nothing."""
     prompts: tuple[Prompt, ...] = ("none",)
     """The instructions it is run with, each a row of the table."""
 
@@ -73,7 +75,7 @@ class Method(ABC):
         """Load what is heavy; called once, before the first picture and outside all measurements.
 
         Raises:
-            CoTIRError: it cannot run; its pictures are left for the next run.
+            CoTIRError: it cannot run; the others do, and the next run tries it again.
         """
 
     def release(self) -> None:  # noqa: B027 - as above

@@ -67,6 +67,11 @@ class Metric:
         return value if np.isfinite(value) else float("nan")  # as of a flat picture, where some divide by nothing
 
     @property
+    def digits(self) -> int:
+        """Decimals that are written: two for what has a unit, four for shares and indices."""
+        return 2 if self.unit else 4
+
+    @property
     def is_installed(self) -> bool:
         """Whether its library is there."""
         return find_spec(self.library) is not None and (self.library not in _ON_TORCHVISION or _has_torchvision())
@@ -92,6 +97,23 @@ def choose(names: Iterable[str] | Set = "default") -> tuple[Metric, ...]:
         if not metric.is_installed:
             raise ConfigError(f"the metric {metric.name} cannot be computed; {_install(metric)}")
     return chosen
+
+
+def check_metrics(metrics: Iterable[Metric], has_reference: bool) -> None:
+    """Compute every metric once, on noise: what cannot be computed shows before anything is restored.
+
+    Raises:
+        ConfigError: one needs a reference and there is none, or fails, as one does whose weights cannot be fetched.
+    """
+    rng = np.random.default_rng(0)
+    restored, reference = (rng.random((192, 192, 3), dtype=np.float32) for _ in range(2))
+    for metric in metrics:
+        if metric.needs_reference and not has_reference:
+            raise ConfigError(f"{metric.name} compares with originals, and there are none; leave it out with --real")
+        try:
+            metric(restored, reference)
+        except Exception as error:  # of a library and of what it fetches
+            raise ConfigError(f"the metric {metric.name} cannot be computed here ({error}); leave it out") from error
 
 
 def left_out(names: Set) -> tuple[Metric, ...]:
@@ -170,9 +192,9 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     Metric("colour_shift", "colour shift", "dE76", False, (0, _INF), 0, True, True,
            "distance of the mean colours in CIELAB", _SK, _EVAL, True, formulas.colour_shift),
     # without a reference, offline: they describe; more or less of each may be right
-    Metric("noise_level", "noise", "/255", False, (0, _INF), None, False, False,
+    Metric("noise_level", "noise", "/255", None, (0, _INF), None, False, False,
            "Donoho and Johnstone 1994, Biometrika 81(3)", _SK, _EVAL, True, formulas.noise_level),
-    Metric("blur_level", "blur", "", False, (0, 1), None, False, True, "Crete et al. 2007, SPIE 6492", _SK, _EVAL, True,
+    Metric("blur_level", "blur", "", None, (0, 1), None, False, True, "Crete et al. 2007, SPIE 6492", _SK, _EVAL, True,
            formulas.blur_level),
     Metric("contrast", "contrast", "", None, (0, 0.5), None, False, False, "Peli 1990, JOSA A 7(10)", "numpy", _EVAL,
            True, formulas.contrast),

@@ -10,6 +10,7 @@ from cotir.evaluate.page import Cell, Table
 from cotir.evaluate.records import Row
 from cotir.evaluate.statistics import Interval
 from cotir.evaluate.tables import (
+    GROUPS,
     Entry,
     Line,
     comparisons,
@@ -55,14 +56,17 @@ class Column:
             return "-"
         if self.is_gain:
             return f"{value:+.2f}"
-        return f"{value:.2f}" if self.metric.unit or self.metric.range[1] > 1 else f"{value:.4f}"
+        return f"{value:.{self.metric.digits}f}"
 
     def cell(self, entry: Entry) -> Cell:
         """Its mean and interval in a table."""
         each = self.values.get(entry)
         if each is None:
             return Cell("-")
-        return Cell(self.text(entry), each.mean, each.low, each.high, best=each.mean == self.best)
+        # where a value is not defined for some pictures, the mean says of how many it is
+        most = max((value.count for value in self.values.values()), default=0)
+        few = f" (n={each.count:,})" if 0 < each.count < most else ""
+        return Cell(self.text(entry) + few, each.mean, each.low, each.high, best=each.mean == self.best)
 
 
 def overall_of(rows: Sequence[Row]) -> str:
@@ -118,11 +122,12 @@ def tables_of(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Table]:
 
 
 def _scores(rows: Sequence[Row]) -> Table:
-    keys = {row.key for row in rows}
     columns = by_metric(rows)
+    whole = [row for row in rows if GROUPS[overall_of(rows)](row)]
+    keys = {row.key for row in whole}
     cells = []
     for entry in entries(rows):
-        own = rows_of(rows, entry)
+        own = rows_of(whole, entry)
         missing = sum(row.missing is not None for row in own)
         counts = (len(own) - missing, missing, len(keys - {row.key for row in own}))
         cells.append([Cell(str(entry)), *map(_count, counts), *(column.cell(entry) for column in columns)])
@@ -193,6 +198,15 @@ def _diagnosis(rows: Sequence[Row]) -> Iterable[Table]:
             "calibration error",
         ]
         yield Table("Diagnosis", note, heads, cells)
+    for entry, group, found in diagnoses(rows):
+        if group == "all":
+            kinds = sorted(found.average_precision, key=lambda kind: -found.average_precision[kind])
+            by_kind = [
+                [Cell(kind.replace("_", " ")), _share(found.average_precision[kind]), _share(found.f1[kind])]
+                for kind in kinds
+            ]
+            heads = ["kind", "average precision", "F1"]
+            yield Table(f"Diagnosis by kind, {entry}", "Of all pictures.", heads, by_kind, folded=True)
 
 
 def _cost(rows: Sequence[Row], about: Mapping[str, Any]) -> Iterable[Table]:

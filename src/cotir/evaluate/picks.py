@@ -11,6 +11,7 @@ from cotir.evaluate.gallery import Number, Picture, Shelf, View
 from cotir.evaluate.metrics import METRICS
 from cotir.evaluate.records import IMAGES, Row
 from cotir.evaluate.tables import IDENTITY, Entry, entries, rows_of
+from cotir.files import DAMAGE
 
 SAMPLE = 3
 """Real photos shown of a method."""
@@ -87,5 +88,5 @@ def _read(path: Path) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"), np.float32) / 255
-    except (OSError, SyntaxError, ValueError):  # Pillow raises all of these on broken files
+    except DAMAGE:
         return None

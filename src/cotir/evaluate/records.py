@@ -10,7 +10,7 @@ RUN/report.html, table.md, table.tex
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -109,10 +109,9 @@ class Journal:
             with path.open("r+b") as file:
                 file.truncate(sum(len(line) + 1 for line in whole))
 
-    def newest(self) -> list[Row]:
-        """The rows without those of an older version of a method, in the order in which they were first made."""
-        found = {(row.method, row.prompt, row.key): row for row in self.rows.values()}
-        return list(found.values())
+    def newest(self, versions: Mapping[str, str | None]) -> list[Row]:
+        """The rows of the version that a method has now; a table that mixes two would mean neither."""
+        return [row for row in self.rows.values() if versions.get(row.method, row.version) == row.version]
 
     def add(self, row: Row) -> None:
         """Write a row; it is on disk when this returns."""
@@ -132,7 +131,7 @@ def to_json(row: Row) -> str:
     """One line; numbers that are none become null, as JSON has no nan."""
     values = asdict(row)
     values["metrics"] = {name: value if np.isfinite(value) else None for name, value in row.metrics.items()}
-    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return json.dumps(values, allow_nan=False)
 
 
 def from_json(line: str | bytes) -> Row:

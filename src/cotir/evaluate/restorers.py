@@ -3,7 +3,9 @@
 import hashlib
 import inspect
 import runpy
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 
 from cotir import __version__
 from cotir.configuration import nearest
-from cotir.errors import ConfigError, ImageError
-from cotir.evaluate.cases import find_pictures, listed, read_pixels
+from cotir.errors import ConfigError, CoTIRError, ImageError
+from cotir.evaluate.cases import find_pictures, fingerprint, listed, read_pixels
 from cotir.evaluate.methods import Method, Pixels, Prompt, Request, Restored
 from cotir.image import quantise
 
@@ -56,7 +58,9 @@ class Specification:
             key, equals, value = part.partition("=")
             if not equals or not key or not value:
                 raise ConfigError(f"{text}: {part!r} is no KEY=VALUE; write as in 'cotir:nano,steps=4'")
-            keys[key.strip()] = value.strip()
+            if key in keys:
+                raise ConfigError(f"{text}: {key} is given twice")
+            keys[key] = value
         return cls(text, name, argument or None, keys)
 
     def build(self) -> Method:
@@ -73,7 +77,12 @@ class Specification:
             raise ConfigError(f"{self.text}: {self.name} takes no {listed(unknown)}; it takes {known}")
         if argument is not None and "argument" not in taken:
             raise ConfigError(f"{self.text}: {self.name} takes no argument; leave out ':{argument}'")
-        return make(argument, **self.keys) if "argument" in taken else make(**self.keys)
+        try:
+            return make(argument, **self.keys) if "argument" in taken else make(**self.keys)
+        except CoTIRError:
+            raise
+        except Exception as error:  # a class of anyone's
+            raise ConfigError(f"{self.text}: cannot be made ({type(error).__name__}: {error})") from error
 
     def _maker(self) -> tuple[Callable[..., Method], str | None]:
         if self.name == "python":
@@ -87,12 +96,38 @@ def _load_class(text: str, argument: str | None) -> type[Method]:
     if not file:
         raise ConfigError(f"{text}: name a file and a class in it, as in 'python:my_method.py:MyMethod'")
     try:
-        found = runpy.run_path(file).get(name)
-    except (OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f"{text}: {file} cannot be loaded ({error})") from error
-    if not (isinstance(found, type) and issubclass(found, Method) and isinstance(getattr(found, "version", None), str)):
-        raise ConfigError(f"{text}: {name} in {file} is no subclass of cotir.evaluate.methods.Method with a version")
+        with _beside(Path(file)):
+            found = runpy.run_path(file).get(name)
+    except Exception as error:  # it is anyone's code
+        raise ConfigError(f"{text}: {file} cannot be loaded ({type(error).__name__}: {error})") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(f"{text}: {name} in {file} is no subclass of cotir.evaluate.methods.Method")
+    if inspect.isabstract(found):
+        raise ConfigError(f"{text}: {name} in {file} has no restore(self, request)")
     return found
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[None]:
+    """Let a file import what lies beside it, as when it is run."""
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
+
+
+def pipeline_version(pipeline: "CoTIRPipeline") -> str:
+    """That of the code, and a hash of all that decides what is restored and read: weights and read-out."""
+    from cotir.identity import stream
+
+    state = hashlib.sha256()
+    tensors = dict(pipeline.transformer.state_dict())
+    if pipeline.read_out is not None:
+        tensors |= pipeline.read_out.tensors()
+    for part in stream(tensors):
+        state.update(part)
+    return f"{__version__} {state.hexdigest()[:12]}"
 
 
 class Identity(Method):
@@ -110,20 +145,21 @@ class Folder(Method):
 
     Args:
         argument: the folder.
-        prompt: the instruction they were made with; ``none`` if they were made without.
+        prompt: the instruction they were made with, for the table; ``none`` if they were made without.
 
     Raises:
         ConfigError: the folder cannot be read or holds no picture, or there is no such prompt.
     """
 
-    version = "1"
+    timed = False
 
     def __init__(self, argument: str | None = None, prompt: str = "none") -> None:
         if argument is None:
             raise ConfigError("folder needs the folder of results: folder:PATH")
         self.prompts = (_prompt(prompt, ("none", "vague", "precise"), f"folder:{argument}"),)
-        self.found = find_pictures(Path(argument))
         self.folder = argument
+        self.found = find_pictures(Path(argument).expanduser())
+        self.version = fingerprint(self.found.values())[:12]
 
     def restore(self, request: Request) -> Restored:
         """See :class:`Method`.
@@ -178,11 +214,7 @@ class CoTIR(Method):
         from cotir import CoTIRPipeline
 
         self._pipeline = CoTIRPipeline.from_pretrained(self.name)
-        state = hashlib.sha256()
-        for name, tensor in sorted(self._pipeline.transformer.state_dict().items()):
-            state.update(name.encode())
-            state.update(tensor.detach().float().cpu().numpy().tobytes())
-        self.version = f"{__version__} {state.hexdigest()[:12]}"
+        self.version = pipeline_version(self._pipeline)
 
     def release(self) -> None:
         """See :class:`Method`."""

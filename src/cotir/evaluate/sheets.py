@@ -31,6 +31,7 @@ def write_sheets(rows: Sequence[Row], run: Path) -> list[Path]:
     for key, kept in by_photo.items():
         panels = [("before", run / IMAGES / "lq" / f"{key}.png")]
         panels += [(str(Entry(row.method, row.prompt)), run / row.image) for row in kept if row.image is not None]
+        panels = [(name, place) for name, place in panels if place.is_file()]
         path = run / SHEETS / f"{key}.png"
         write_whole(path, encode_png(np.asarray(_sheet([(name, _panel(place)) for name, place in panels]))))
         written.append(path)

@@ -13,17 +13,16 @@ Which specialists run on a picture, and in which order, is the chain's ``order``
   looks again, round after round: the agent that a person would build.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cotir import __version__
 from cotir.configuration import nearest
 from cotir.errors import ConfigError
 from cotir.evaluate.maxim import Maxim
 from cotir.evaluate.methods import Method, Pixels, Request, Restored
+from cotir.evaluate.restorers import pipeline_version
 from cotir.evaluate.tfjs import FILE, weight_bytes
 from cotir.reasoning import Reasoning
 
@@ -158,15 +157,11 @@ class Specialists(Method):
         return Restored(image, first, tuple(task.name for task in run))
 
     def _load_diagnosis(self) -> Callable[[Pixels], Reasoning]:
-        from cotir.identity import stream
         from cotir.pipeline import CoTIRPipeline
 
         pipeline = CoTIRPipeline.from_pretrained(self.model)
-        weights = hashlib.sha256()
-        for part in stream(pipeline.transformer.state_dict()):
-            weights.update(part)
-        self.version = f"1 maxim-{RELEASE} cotir-{__version__} {weights.hexdigest()[:12]}"
         pipeline.prepare_read_out()
+        self.version = f"1 maxim-{RELEASE} cotir-{pipeline_version(pipeline)}"
         return lambda image: pipeline.explain(image)[0]
 
     def _restorer(self, task: Task) -> Maxim:

@@ -1,6 +1,6 @@
 """Means with intervals, and whether two methods differ. Pictures of one photo are resampled together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,11 @@ def bootstrap(values: Values, photos: Sequence[str], *, resamples: int = RESAMPL
     mean, count = float(totals.sum() / counts.sum()), int(counts.sum())
     if len(counts) < 2:
         return Interval(mean, float("nan"), float("nan"), count)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
-    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    rng, means = np.random.default_rng(seed), []
+    for chunk in _chunks(resamples):
+        drawn = rng.integers(len(counts), size=(chunk, len(counts)))
+        means.append(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Interval(mean, float(low), float(high), count)
 
 
@@ -49,10 +51,18 @@ def paired_test(differences: Values, photos: Sequence[str], *, resamples: int = 
     totals, _ = _by_photo(differences, photos)
     if len(totals) < 2:
         return float("nan")
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, len(totals)))
-    # a hair of room, so that sums equal but for rounding count as equal
-    as_far = np.abs(signs @ totals) >= abs(totals.sum()) * (1 - 1e-12)
-    return float((1 + as_far.sum()) / (resamples + 1))
+    rng, as_far = np.random.default_rng(seed), 0
+    for count in _chunks(resamples):
+        signs = rng.choice((-1.0, 1.0), size=(count, len(totals)))
+        # a hair of room, so that sums equal but for rounding count as equal
+        as_far += int((np.abs(signs @ totals) >= abs(totals.sum()) * (1 - 1e-12)).sum())
+    return float((1 + as_far) / (resamples + 1))
+
+
+def _chunks(resamples: int, size: int = 250) -> Iterator[int]:
+    """Resamples in parts, so that memory does not grow with them."""
+    for start in range(0, resamples, size):
+        yield min(size, resamples - start)
 
 
 def _by_photo(values: Values, photos: Sequence[str]) -> tuple[Values, Values]:

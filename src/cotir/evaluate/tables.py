@@ -83,7 +83,8 @@ class Cost:
     cpu_seconds_per_megapixel: float
     peak_mb: float
     gflop_per_megapixel: float | None
-    model_mb: float
+    model_mb: float | None
+    """None where it was not told."""
 
 
 def entries(rows: Iterable[Row]) -> list[Entry]:
@@ -138,7 +139,8 @@ def gains(rows: Sequence[Row], groups: Sequence[str] | None = None, metric: str 
         if entry.method == IDENTITY or not base:
             continue
         own = rows_of(rows, entry)
-        cells = {name: _difference([row for row in own if GROUPS[name](row)], base, metric).interval for name in groups}
+        chosen = {name: [row for row in own if GROUPS[name](row)] for name in groups}
+        cells = {name: bootstrap(*_differences(part, base, metric)) for name, part in chosen.items()}
         lines.append(Line(entry, cells, _missing(own)))
     return lines
 
@@ -156,8 +158,8 @@ def comparisons(rows: Sequence[Row], metric: str, group: str) -> list[Comparison
         rivals = [other for other in level if other.family != entry.family]
         if rivals:
             rival = max(rivals, key=lambda other: level[other])
-            difference = _difference(rows_of(rows, entry), rows_of(rows, rival), metric)
-            found.append(Comparison(entry, rival, difference.interval, difference.p))
+            values = _differences(rows_of(rows, entry), rows_of(rows, rival), metric)
+            found.append(Comparison(entry, rival, bootstrap(*values), paired_test(*values)))
     return found
 
 
@@ -169,6 +171,9 @@ def costs(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Cost]:
         if not own:
             continue
         facts = about.get("methods", {}).get(entry.method, {})
+        if not facts.get("timed", True):
+            continue
+        size = facts.get("model_bytes")
         found.append(
             Cost(
                 entry,
@@ -176,15 +181,20 @@ def costs(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Cost]:
                 median(row.cpu_seconds / row.megapixels for row in own),
                 median(row.peak_mb for row in own),
                 facts.get("gflop_per_megapixel"),
-                facts.get("model_bytes", 0) / 1e6,
+                None if size is None else size / 1e6,
             )
         )
     return found
 
 
 def diagnoses(rows: Sequence[Row]) -> Iterator[tuple[Entry, str, Diagnosis]]:
-    """How well every entry that says so tells what is wrong: over all pictures whose damage is known, seen, unseen."""
+    """How well every entry that says so tells what is wrong: over all pictures whose damage is known, seen, unseen.
+
+    Those that were told by a precise instruction are left out.
+    """
     for entry in entries(rows):
+        if entry.prompt == "precise":
+            continue  # its instruction names the damage
         own = [row for row in rows_of(rows, entry) if row.findings is not None and row.group not in UNKNOWN]
         for name, has in (("all", lambda _: True), ("seen", GROUPS["seen"]), ("unseen", GROUPS["unseen"])):
             part = [row for row in own if has(row)]
@@ -212,16 +222,9 @@ def _missing(rows: Iterable[Row]) -> int:
     return sum(row.missing is not None for row in rows)
 
 
-@dataclass(frozen=True)
-class _Difference:
-    interval: Interval
-    p: float
-
-
-def _difference(rows: Sequence[Row], others: Sequence[Row], metric: str) -> _Difference:
-    """Of a metric on the pictures that both have, rows minus others."""
+def _differences(rows: Sequence[Row], others: Sequence[Row], metric: str) -> tuple[NDArray[np.float64], Sequence[str]]:
+    """Of a metric on the pictures that both have, rows minus others, and the photos they are of."""
     theirs = {row.key: row.metrics.get(metric, np.nan) for row in others}
     both = [row for row in rows if row.key in theirs]
     values = _values(both, metric) - np.array([theirs[row.key] for row in both], dtype=np.float64)
-    photos = [row.photo for row in both]
-    return _Difference(bootstrap(values, photos), paired_test(values, photos))
+    return values, [row.photo for row in both]

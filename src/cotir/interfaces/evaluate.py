@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -120,7 +121,7 @@ def evaluate(
             _compat(compat, hq, method or [], metric, metrics)
             return
         tests = _tests(bench, lq, hq, real).first(limit)
-        chosen = _metrics(metric, metrics or ("default" if tests.has_reference else "real"))
+        chosen = _metrics(metric, metrics or ("default" if tests.has_reference else "real"), tests.has_reference)
         if not method:
             raise ConfigError("name at least one method, as in --method cotir:nano")
         if output is None:
@@ -171,7 +172,7 @@ def _tests(bench: Path | None, lq: Path | None, hq: Path | None, real: Path | No
     return cases.of_folders(lq, hq)
 
 
-def _metrics(names: list[str] | None, set_name: str) -> "tuple[Metric, ...]":
+def _metrics(names: list[str] | None, set_name: str, has_reference: bool) -> "tuple[Metric, ...]":
     from cotir.evaluate.metrics import SETS, choose, left_out
 
     if names:
@@ -183,7 +184,13 @@ def _metrics(names: list[str] | None, set_name: str) -> "tuple[Metric, ...]":
             say(f"not computed: {', '.join(e.name for e in lacking)}; pip install {extras}", "yellow", error=True)
     if set_name == "paper":
         say("these metrics run through pyiqa, which is not for commercial use (PolyForm Noncommercial)", error=True)
-    return chosen
+    usable = tuple(each for each in chosen if has_reference or not each.needs_reference)
+    if len(usable) < len(chosen):
+        lost = ", ".join(each.name for each in chosen if each not in usable)
+        say(f"not computed: {lost}, which compare with originals", "yellow", error=True)
+    if not usable:
+        raise ConfigError(f"every metric of the set {set_name} compares with originals; choose the set real")
+    return usable
 
 
 def _run(
@@ -197,7 +204,8 @@ def _run(
     threads: int | None,
 ) -> int:
     from cotir.evaluate.restorers import Specification
-    from cotir.evaluate.run import Options, evaluate
+    from cotir.evaluate.run import evaluate
+    from cotir.evaluate.runner import Options
     from cotir.interfaces.evaluate_progress import EvaluateProgress
     from cotir.interfaces.models import silence_bars
 
@@ -206,21 +214,33 @@ def _run(
     specifications = [Specification.parse(text) for text in texts]
     silence_bars()
     if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+        _limit(threads)
     command = shlex.join(["cotir", *sys.argv[1:]])
-    options = Options(metrics, seed, images, command=command)
+    options = Options(seed, images, threads, command)
     with Stop("this picture") as stop, EvaluateProgress() as progress:
-        rows = evaluate(tests, specifications, run, options, progress, stop)
-    _report(run, None)
-    missing = [row for row in rows if row.missing is not None]
+        outcome = evaluate(tests, specifications, run, metrics, options, progress, stop)
+    if outcome.rows:
+        _report(run, None)
+    missing = [row for row in outcome.rows if row.missing is not None]
     if stop.signal:
         say("stopped; to continue, run the same command", "yellow", error=True)
         return 128 + stop.signal
     if missing:
         say(f"{len(missing):,} results are missing; the same command tries them again", "yellow", error=True)
-    return SOME_MISSING if missing else 0
+    return SOME_MISSING if missing or outcome.failed else 0
+
+
+def _limit(threads: int) -> None:
+    """Threads of torch, and of OpenCV where it is there."""
+    from contextlib import suppress
+
+    import torch
+
+    torch.set_num_threads(threads)
+    with suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(threads)
 
 
 def _report(run: Path, output: Path | None) -> None:
@@ -234,16 +254,18 @@ def _compat(name: str, hq: Path | None, methods: list[str], names: list[str] | N
     from cotir.evaluate.cases import listed
     from cotir.evaluate.compat import SUMMARY, find_results, summarise
     from cotir.evaluate.restorers import Specification
+    from cotir.interfaces.evaluate_progress import EvaluateProgress
 
     if name != "released":
         raise ConfigError(f"there is no --compat {name}; it is 'released'")
     roots = [each.argument for each in map(Specification.parse, methods) if each.name == "folder"]
     if hq is None or not roots or len(roots) < len(methods) or None in roots:
         raise ConfigError("--compat released compares folders of results with originals: --hq DIR --method folder:ROOT")
-    chosen = _metrics(names, set_name or "paper")
+    chosen = _metrics(names, set_name or "paper", has_reference=True)
     for root in roots:
         for results in find_results(Path(str(root))):
-            summary = summarise(results, hq, chosen)
+            with EvaluateProgress() as progress:
+                summary = summarise(results, hq, chosen, partial(progress.scored, results.method))
             say(summary.text().splitlines()[1])
             say(f"{summary.count:,} pictures; saved to {legible(results.folder / SUMMARY)}", error=True)
             for alone, what in ((summary.without_reference, "reference"), (summary.without_result, "result")):
@@ -260,6 +282,9 @@ def _ended_well() -> Iterator[None]:
         _stop(error)
     except ModuleNotFoundError as error:
         _stop(ConfigError(f"this command needs {error.name}; pip install 'cotir[eval]'"))
+    except OSError as error:
+        what = error.strerror or error
+        _stop(ConfigError(f"{error.filename or 'the results'}: {what}; check the folder and the disk"))
 
 
 def _stop(error: CoTIRError) -> NoReturn:

@@ -57,17 +57,26 @@ class EvaluateProgress(AbstractContextManager["EvaluateProgress"]):
 
     def result(self, row: Row) -> None:
         """A result was made, or is missing."""
-        self._done += 1
         name = row.method if row.prompt == "none" else f"{row.method} {row.prompt}"
         if row.missing is not None:
             self.note(f"{name}: {row.key} is missing: {row.missing}")
+        self._advance(name)
+
+    def scored(self, name: str, done: int, of: int) -> None:
+        """A result that was there already was scored."""
+        if done == 1:
+            self.start(of, 0)
+        self._advance(name)
+
+    def note(self, text: str) -> None:
+        """Words, above the bar."""
+        self._progress.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def _advance(self, name: str) -> None:
+        self._done += 1
         self._progress.update(self._task, advance=1, description=name)
         now = self._clock()
         if not self._live and (now - self._said >= _INTERVAL or self._done == self._todo):
             self._said = now
             left = (now - self._started) / self._done * (self._todo - self._done)
             say(f"{name}  {self._done}/{self._todo}, {left:.0f} s left", error=True)
-
-    def note(self, text: str) -> None:
-        """Words, above the bar."""
-        self._progress.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -118,7 +118,8 @@ def reading_distance(presence: Tensor, kinds: Tensor) -> Tensor:
 
     The squared error of what a read-out says of every kind, summed, over the number of kinds that are there (Brier
     1950). The distances to the embeddings of a trace are ruled by its wording, which no picture tells; this one by what
-    a picture does tell. It goes through the same predictions and needs no head of its own.
+    a picture does tell. It goes through the same predictions and needs no head of its own. Error and kinds are pooled
+    over the micro-batch, so that undamaged pictures count; those of another size weigh them otherwise.
 
     Args:
         presence: :meth:`cotir.read_out.ReadOut.presence` (B, K).

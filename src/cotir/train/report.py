@@ -7,7 +7,7 @@ the numbers under the pointer and turns back the pictures' time; without scripts
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -18,14 +18,14 @@ import yaml
 
 from cotir.bench.tars import write_whole
 from cotir.errors import ConfigError
-from cotir.prompts import ReasoningTrace
 from cotir.train.figure import Cloud, Series, cloud_charts, line_chart, time_scale
+from cotir.train.objective import PARTS, READING
 from cotir.train.records import Row, Values, columns, is_finite, is_number, read_log, rising
 from cotir.train.strips import pictures_section
 
 __all__ = ["read_log", "write_report"]
 
-_PARTS = (*(field.name for field in fields(ReasoningTrace)), "reading")
+_PARTS = (*PARTS, READING)
 _RESULTS = ("vague", "precise")
 MATTERS = (
     "seed", "precision", "model.preset", "model.base", "model.train", "model.rank", "model.ema", "data.source",
@@ -227,7 +227,7 @@ def _limits(log: Sequence[Row]) -> Iterator[Series]:
 
 def _constraints(run: _Run) -> str:
     """The figure of complementary slackness, and where each part stands."""
-    there = [part for part in _PARTS if part != "reading" or any(f"d_{part}" in row for row in run.log)]
+    there = [part for part in _PARTS if part != READING or any(f"d_{part}" in row for row in run.log)]
     pairs = {part: columns(run.log, f"c_{part}", f"lambda_{part}") for part in there}
     clouds = [Cloud(part, part, c, multiplier, steps) for part, (steps, c, multiplier) in pairs.items()]
     charts = cloud_charts(clouds, "c = d - δ", "λ")
