@@ -202,7 +202,7 @@ def test_wrong_commands_say_what_is_missing(cotir, arguments, message):
     ("arguments", "message"),
     [
         ((), "name at least one method, as in --method cotir:nano"),
-        (("--method", "folder:out,prompt=precise"), "nothing to do: these pictures have no precise instruction"),
+        (("--method", "cotir:nano,prompt=precise"), "nothing to do: these pictures have no precise instruction"),
         (("--method", "best"), "there is no method 'best'"),
         (("--method", "identity", "--metrics", "al"), "there is no metric set 'al'"),
     ],

@@ -132,7 +132,9 @@ def test_many_missing_results_are_listed_in_part_and_counted_in_full(tmp_path):
 
 def test_pictures_that_were_not_run_are_counted(tmp_path):
     rows = [row(n, "identity", "none") for n in range(4)] + [row(0, "other", "none")]
-    assert read(made(tmp_path / "run", rows)).value("Scores, all damage", "other", "not run") == 3
+    assert (
+        read(made(tmp_path / "run", rows)).value("Scores, all damage", "other", "not run") == 2
+    )  # of the damaged ones
 
 
 def test_texts_are_escaped_and_nothing_else_is_asked_for(run):
@@ -151,7 +153,7 @@ def test_a_metric_that_is_nowhere_defined_is_a_dash(tmp_path):
 @pytest.mark.parametrize("prompt", ["none", "precise"])
 def test_one_method_is_enough(tmp_path, prompt):
     page = read(made(tmp_path / "run", [row(n, "only", prompt) for n in range(8)]))
-    assert page.value("Scores, all damage", shown("only", prompt), "results") == 8 and "All metrics" not in page.figures
+    assert page.value("Scores, all damage", shown("only", prompt), "results") == 6 and "All metrics" not in page.figures
 
 
 def test_real_photos_need_no_reference(tmp_path):
@@ -160,7 +162,7 @@ def test_real_photos_need_no_reference(tmp_path):
         row(n, *entry, **real, metrics={"noise_level": 1.0 + n, "contrast": 0.2}) for n in range(5) for entry in METHODS
     ]
     page = read(made(tmp_path / "run", rows))
-    assert page.value("Scores, real", "other", "noise [/255] ↓") == 3.0
+    assert page.value("Scores, real", "other", "noise [/255]") == 3.0
 
 
 def keep(run, rows):
