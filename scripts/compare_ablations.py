@@ -50,13 +50,15 @@ ROWS = {
     "fixed": ("model.train=all", "objective.multipliers={rule: fixed, options: {value: WEIGHT}}"),
     "released": ("model.train=all", "objective.multipliers={rule: released, options: {lr: 0.0001}}"),
     "pi": ("model.train=all", PI),
+    # beside the paper's constraints, ours on what can be read from the thoughts
+    "reading": ("model.train=all", PI, "objective.delta.reading=0.4"),
     "scratch": ("model.train=all", "model.base=fresh", PI),
     # as the large sizes are trained, base frozen: LoRA and adapter, and LoRA alone
     "frozen": ("model.train=adapter", PI),
     "frozen_none": ("model.train=lora", NO_REASONING),
 }
 """What each run changes in the run file."""
-ASKED = ("none", "unconstrained", "fixed", "released", "pi", "scratch")
+ASKED = ("none", "unconstrained", "fixed", "released", "pi", "reading", "scratch")
 """The rows that run unless others are named."""
 NEED_BASE = ("scratch", "frozen", "frozen_none")
 CROP = 128
@@ -99,6 +101,7 @@ class Plan:
             f"checkpoint={{every: {max(self.steps // 12, 1)}, keep: 1}}",
             f"log={{every: {max(self.steps // 60, 1)}, trackers: []}}",
             "validation.every=0",
+            "objective.delta.reading=null",
             *(change.replace("WEIGHT", str(self.weight)) for change in ROWS[name]),
         ]
         if self.delta is not None:

@@ -103,6 +103,7 @@ def run(cell: Cell, photos: Path, runs: Path, steps: int, threads: int) -> Resul
         f"objective.delta={{{deltas}}}",
         f"objective.multipliers={{rule: {cell.rule}, options: {{{cell.option}: {cell.value:.6f}}}}}",
         f"schedule.stages=[{{until: {steps}, crop: 32, batch: 8}}]",
+        "schedule.vague={0: 0.5}",
         "optimizer.warmup=20",
         "log.every=1",
         "log.trackers=[]",

@@ -188,6 +188,8 @@ def configure(photos: Path, run: Path, steps: int) -> TrainConfig:
         f"data.recipe={ROOT / 'configs/bench/default.yaml'}",
         "model.base=fresh",
         f"schedule.stages=[{{until: {steps}, crop: 64, batch: 16}}]",
+        "schedule.vague={0: 0.5}",
+        "objective.delta.reading=null",
         "log.every=10",
         f"checkpoint.every={max(steps // VALIDATIONS, 1)}",
         f"validation={{every: {max(steps // VALIDATIONS, 1)}, samples: 64, pictures: 4, crop: 128, read_out: false}}",
