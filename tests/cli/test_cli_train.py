@@ -62,15 +62,16 @@ def test_a_run_ends_with_a_model_that_restores_and_a_report(cotir, run_file, tmp
     assert "</html>" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(cotir, run_file, tmp_path):
+def test_sigterm_to_all_its_processes_saves_and_the_same_command_goes_on(cotir, run_file, tmp_path):
     command = [sys.executable, "-m", "cotir", "train", str(run_file), "schedule.stages.0.until=400"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    command.append("data.workers=1")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     assert process.stderr is not None
     for line in process.stderr:  # the first logged step
         if line.startswith("step "):
             break
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # as a cluster's manager does
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "to continue, run the same command" in errors

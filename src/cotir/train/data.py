@@ -95,8 +95,12 @@ def loader(source: Source, batches: Batches, workers: int) -> Iterator[list[Pair
 
 
 def _quiet(worker: int) -> None:
-    """Leave the cores to the training, and Ctrl-C to the main process, which saves and then ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave the cores to the training, and signals to the main process, which saves and then ends its workers.
+
+    A terminal sends Ctrl-C to the whole group of processes, and cluster managers send SIGTERM so.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
