@@ -1,4 +1,4 @@
-"""Make the bundled example photographs: CC0 photos that no training saw, damaged with fixed seeds.
+"""Make the bundled example photographs: a held-out CC0 photo, damaged with fixed seeds.
 
     python scripts/make_examples.py PHOTOS
 
@@ -19,7 +19,7 @@ from cotir.image import quantise
 from cotir.train.config import DataConfig
 
 FOLDER = Path(__file__).parents[1] / "src/cotir/assets/examples"
-SIZE = (864, 576)
+SIZE = (720, 480)
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Example:
     """Severity by kind."""
 
 
+PERIWINKLE = "budgie-backgrounds__blue-periwinkle.webp"
 EXAMPLES = (
-    Example("piazza", "budgie-backgrounds__piazza-gae-aulenti.webp", 1, {"haze": 0.4, "noise": 0.3, "jpeg": 0.2}),
-    Example("periwinkle", "budgie-backgrounds__blue-periwinkle.webp", 2, {"low_light": 0.5, "noise": 0.4}),
+    Example("periwinkle_hazy_rain", PERIWINKLE, 1, {"haze": 0.35, "rain": 0.4}),
+    Example("periwinkle_hazy_noisy", PERIWINKLE, 0, {"haze": 0.4, "noise": 0.3, "jpeg": 0.2}),
 )
 
 
