@@ -1,11 +1,11 @@
 """A small folder of photos, a small set of recipes, and the benchmark built of them."""
 
 import pytest
-from small_bench import RECIPES, write_photo
 
 from cotir.bench.build import build
 from cotir.bench.order import Order
 from cotir.bench.recipes import parse_recipes
+from small_bench import RECIPES, write_photo
 
 
 @pytest.fixture(scope="session")

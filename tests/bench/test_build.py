@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from small_bench import RECIPES, digests, write_photo
 
 from cotir.bench.build import Watcher, build
 from cotir.bench.order import share_out
@@ -20,6 +19,7 @@ from cotir.bench.photos import Skipped
 from cotir.bench.schema import MEMBERS, Metadata
 from cotir.errors import ConfigError, ImageError
 from cotir.prompts import ReasoningTrace
+from small_bench import RECIPES, digests, write_photo
 
 MARKERS = "scene description: .+ degradation description: .+ enhancement plan: .+ answer: .+"
 

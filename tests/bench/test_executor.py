@@ -2,10 +2,10 @@ import sys
 
 import cv2
 import pytest
-from small_bench import Worker
 
 from cotir.bench.executor import run
 from cotir.errors import ConfigError, ImageError
+from small_bench import Worker
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,9 +1,9 @@
 import pytest
-from small_bench import write_photo
 
 from cotir.bench.photos import Inspection, Skipped, find_files, read_credits, settle, split_photos
 from cotir.bench.schema import Source
 from cotir.errors import ConfigError
+from small_bench import write_photo
 
 MANY = [Source(f"{number:064x}", f"{number}.png") for number in range(400)]
 
