@@ -84,7 +84,7 @@ def of_piq(function: str, smallest: int) -> Compute:
     """A function of piq, nan where a side is under ``smallest``."""
 
     def compute(restored: Image, reference: Image | None) -> float:
-        import piq
+        import piq  # pyright: ignore[reportMissingImports]
 
         assert reference is not None  # checked by the caller
         if min(restored.shape[:2]) < smallest:
