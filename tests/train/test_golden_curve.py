@@ -1,6 +1,7 @@
 """The debug configuration's losses and multipliers are the stored ones.
 
-To store new ones after a change that is meant to change them: ``PYTHONPATH=tests python tests/train/test_golden_curve.py``.
+To store new ones after a change that is meant to change them:
+``PYTHONPATH=tests python tests/train/test_golden_curve.py``.
 """
 
 import json
