@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cotir.evaluate.records import Row
-from cotir.interfaces.report import say
+from cotir.interfaces.report import is_live, say
 
 _INTERVAL = 30.0
 """Seconds between lines where no bar can be shown."""
@@ -25,8 +25,7 @@ class EvaluateProgress(AbstractContextManager["EvaluateProgress"]):
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console or Console(stderr=True)
-        self._clock, self._said, self._missing = clock, -_INTERVAL, 0
-        self._live = self._console.is_terminal and not self._console.is_dumb_terminal and self._console.file.isatty()
+        self._clock, self._said, self._live = clock, -_INTERVAL, is_live(self._console)
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),

@@ -23,6 +23,11 @@ def legible(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def is_live(console: Console) -> bool:
+    """Whether a bar can be drawn: not where the cursor cannot be moved, nor in a file that looks like a terminal."""
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
 def say(text: str, style: str = "", *, error: bool = False) -> None:
     """Print one line, never wrapped and never read as markup."""
     Console(stderr=error, highlight=False).print(Text(text, style), soft_wrap=True)

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cotir.interfaces.report import say
+from cotir.interfaces.report import is_live, say
 
 _INTERVAL = 30.0
 """Seconds between lines where no bar can be shown."""
@@ -32,8 +32,7 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
         )
-        # one that cannot move its cursor, or a file that is made to look like a terminal, gets plain lines
-        self._live = self._console.is_terminal and not self._console.is_dumb_terminal and self._console.file.isatty()
+        self._live = is_live(self._console)
         self._progress = Progress(*columns, console=self._console, disable=not self._live)
         self._task = self._progress.add_task("", total=steps)
 
