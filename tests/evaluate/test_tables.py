@@ -115,6 +115,15 @@ def test_what_takes_no_time_has_no_cost():
     assert costs(rows("classical", 0), {})[0].model_mb is None
 
 
+def test_who_fails_on_hard_pictures_is_no_better_rival_for_it():
+    easy = [row("classical", "noise", 30, photo="a"), row("identity", "noise", 31, photo="a")]
+    hard = [row("classical", "noise", 10, photo="b"), row("identity", "noise", 11, photo="b")]
+    ours = [row("cotir:nano", "noise", 25, photo=p) for p in "ab"]
+    lucky = [row("lucky", "noise", 30.5, photo="a"), row("lucky", "noise", np.nan, photo="b", missing="too hard")]
+    found = {str(each.entry): each for each in comparisons([*easy, *hard, *ours, *lucky], "psnr", "one kind")}
+    assert str(found["cotir:nano"].rival) == "identity"
+
+
 def test_what_only_describes_has_no_best():
     described = [row(m, "noise", 20, metrics={"contrast": 0.2}) for m in ("identity", "classical")]
     assert comparisons(described, "contrast", "one kind") == []

@@ -146,12 +146,18 @@ def gains(rows: Sequence[Row], groups: Sequence[str] | None = None, metric: str 
 
 
 def comparisons(rows: Sequence[Row], metric: str, group: str) -> list[Comparison]:
-    """Every entry against the best entry of another method, by its mean over a group."""
+    """Every entry against the best entry of another method, by its mean over a group.
+
+    The best is found on the pictures that all have a result for: who fails on the hard ones must not win by it.
+    """
     better = METRICS[metric].higher_is_better
     if better is None:
         return []
-    rows = [row for row in rows if GROUPS[group](row)]
-    level = {entry: _mean(rows_of(rows, entry), metric).mean * (1 if better else -1) for entry in entries(rows)}
+    rows = [row for row in rows if GROUPS[group](row) and np.isfinite(row.metrics.get(metric, np.nan))]
+    every = {entry: rows_of(rows, entry) for entry in entries(rows)}
+    common = set.intersection(*({row.key for row in own} for own in every.values())) if every else set()
+    shared = {entry: [row for row in own if row.key in common] for entry, own in every.items()}
+    level = {entry: _mean(own, metric).mean * (1 if better else -1) for entry, own in shared.items()}
     level = {entry: value for entry, value in level.items() if np.isfinite(value)}
     found = []
     for entry in level:
