@@ -160,6 +160,13 @@ def test_a_metric_that_fails_does_not_lose_the_restoration(tests, tmp_path, list
     assert listener.notes == [f"odd of {tests.cases[1].key}: RuntimeError: no memory"]
 
 
+def test_what_cannot_be_told_of_a_method_is_said_and_its_results_are_made(tests, tmp_path, listener, own):
+    text = own("return Restored(request.image)\n    def model_bytes(self):\n        raise OSError('gone')")
+    rows = run(tests, tmp_path / "run", listener, text)
+    assert all(row.missing is None for row in rows)
+    assert listener.notes == [f"{text}: weights and arithmetic are not told: OSError: gone"]
+
+
 def test_a_metric_that_cannot_be_computed_is_told_before_anything_runs(tests, tmp_path, listener):
     def never(restored, reference):
         raise OSError("no network")

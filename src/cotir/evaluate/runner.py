@@ -154,7 +154,8 @@ class Runner:
                 height, width = request.image.shape[:2]
                 count = gflop(lambda request=request: self.method.restore(request)) or 0.0
                 counts.append(count / (height * width / 1e6))
-        except Exception:  # noqa: BLE001 - said when the picture's turn comes
+        except Exception as error:  # noqa: BLE001 - what it costs is not worth its results
+            self.watch.note(f"{self.text}: weights and arithmetic are not told: {type(error).__name__}: {error}")
             return
         if len(counts) == len(places):
             facts["gflop_per_megapixel"] = float(np.mean(counts)) or None
