@@ -106,6 +106,8 @@ class Plan:
         ]
         if self.delta is not None:
             overrides += [f"objective.delta.{part}={self.delta}" for part in PARTS]
+        if self.base is not None and "model.base=fresh" in ROWS[name]:
+            overrides.append(f"model.transformer={json.dumps(shape_of(self.base))}")
         return load_config(self.file, overrides)
 
 
@@ -141,6 +143,12 @@ class Told:
     def note(self, text: str) -> None:
         """Something a person wants to know."""
         print(f"[{self.number} of {self.total}] {self.run}: {text}", flush=True)
+
+
+def shape_of(base: Path) -> dict[str, Any]:
+    """The arguments that a base's transformer was built with: random weights are compared in the same shape."""
+    kept = json.loads((base / "transformer/config.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in kept.items() if not key.startswith("_")}
 
 
 def identify_base(plan: Plan) -> str:

@@ -19,6 +19,7 @@ def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
     reasoning = thought(noise=0.93, haze=0.71, blur=0.3)
     assert [(each.kind, each.confidence) for each in reasoning.degradation] == [("noise", 0.93), ("haze", 0.71)]
     assert reasoning.diagnosis == "heavy noise and slight haze"
+    assert reasoning.instruction == "remove the noise and clear the haze"
     assert [step.split(" ", 3)[:3] for step in reasoning.plan] == [["remove", "the", "noise"], ["clear", "the", "haze"]]
     assert reasoning.lines() == [
         f"scene: {SCENE.full()}",
@@ -30,6 +31,7 @@ def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
 def test_a_clean_picture_is_left_alone():
     reasoning = thought()
     assert (reasoning.degradation, reasoning.plan, reasoning.diagnosis) == ((), (), "no damage found")
+    assert reasoning.instruction == ""
     assert reasoning.lines()[1:] == ["degradation: none found", "plan: keep it as it is"]
 
 

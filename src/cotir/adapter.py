@@ -13,6 +13,7 @@ what the text encoder would say about each thought; training pulls them toward a
 Shapes: B batch, N_txt and N_img tokens, D hidden width, H heads, D_txt width of the text encoder.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 
 Rotary = tuple[Tensor, Tensor]
 """cos and sin tables, each (N_txt + N_img, head width) float32, as diffusers' position embedders return them."""
+
+_THOUGHT = ("text_update", "scene", "degradation", "plan")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,16 @@ class CoTOutput:
     scene: Tensor | None = None
     degradation: Tensor | None = None
     plan: Tensor | None = None
+
+    @classmethod
+    def mean(cls, thoughts: "Sequence[CoTOutput]") -> "CoTOutput":
+        """The mean of thoughts of one shape, as over a picture's windows; all with predictions."""
+        return cls(**{part: torch.stack([getattr(each, part) for each in thoughts]).mean(dim=0) for part in _THOUGHT})
+
+    def split(self) -> "list[CoTOutput]":
+        """One thought for each of the batch, B = 1, all with predictions."""
+        parts = {part: getattr(self, part).split(1) for part in _THOUGHT}
+        return [CoTOutput(**dict(zip(parts, each, strict=True))) for each in zip(*parts.values(), strict=True)]
 
 
 class HeadRMSNorm(nn.Module):

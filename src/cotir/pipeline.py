@@ -7,7 +7,7 @@ overlapping windows. Text, reference latents and positions are computed once per
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -55,8 +55,8 @@ class _Passed:
 class _Progress:
     """Counts passes of the model over all pictures of a call."""
 
-    total: int
-    report: Callable[[int, int], None] | None
+    total: int = 0
+    report: Callable[[int, int], None] | None = None
     done: int = 0
 
     def advance(self) -> None:
@@ -177,6 +177,7 @@ class CoTIRPipeline(DiffusionPipeline):
         strength: float = 1.0,
         batch_size: int = 1,
         explain: bool | None = None,
+        plan_first: bool = False,
         predict_reasoning: bool = False,
         output_type: OutputType = "pil",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
@@ -194,6 +195,8 @@ class CoTIRPipeline(DiffusionPipeline):
             batch_size: pictures of equal size that go through the model together.
             explain: also return the reasoning in words; by default where the model brings its read-out, as nano does,
                 and has something to do. True makes one where it does not (:meth:`prepare_read_out`).
+            plan_first: look at each picture first, in one pass more (:meth:`explain`), and restore it by the plan that
+                comes of it; where nothing is found, by ``prompt``. The reasoning returned is that of the look.
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
@@ -210,24 +213,30 @@ class CoTIRPipeline(DiffusionPipeline):
         jobs = make_jobs(image, prompt, seed, generator, multiple=self.backbone.pixels_per_token)
         if strength == 0 and not predict_reasoning and not explain:
             return CoTIROutput(images=[output_picture(job.picture, output_type) for job in jobs])
-        read_out = self.prepare_read_out() if explain else self.read_out if explain is None else None
+        read_out = self.prepare_read_out() if explain or plan_first else self.read_out if explain is None else None
 
-        groups = list(batches(jobs, batch_size))
-        progress = _Progress(steps * sum(len(self._windows(group[0])) for group in groups), on_progress)
-        thinks = predict_reasoning or read_out is not None
-        request = _Request(steps, thinks, self._after_step(callback_on_step_end, progress))
+        progress = _Progress(self._count(jobs, steps, batch_size, plan_first=plan_first), on_progress)
         images: list[Any] = []
         thoughts: list[CoTOutput] = []
-        for batch in groups:
+        readings: list[Reasoning] = []
+        if plan_first and read_out is not None:
+            thoughts = [self._look(job, progress) for job in jobs]
+            readings = [read_out.read(thought)[0] for thought in thoughts]
+            jobs = [_by_plan(job, reading) for job, reading in zip(jobs, readings, strict=True)]
+        thinks = not plan_first and (predict_reasoning or read_out is not None)
+        request = _Request(steps, thinks, self._after_step(callback_on_step_end, progress))
+        for batch in batches(jobs, batch_size):
             pixels, thought = self._restore(batch, request)
             for index, job in enumerate(batch):
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
                 images.append(output_picture(job.picture.blend(restored, strength), output_type))
             thoughts.extend(thought)
         self.maybe_free_model_hooks()
+        if read_out is not None and not plan_first:
+            readings = [read_out.read(thought)[0] for thought in thoughts]
         return CoTIROutput(
             images=images,
-            readings=None if read_out is None else [read_out.read(thought)[0] for thought in thoughts],
+            readings=None if read_out is None or explain is False else readings,
             thoughts=thoughts if predict_reasoning else None,
         )
 
@@ -246,11 +255,9 @@ class CoTIRPipeline(DiffusionPipeline):
         Raises:
             ImageError, PromptError, ConfigError: as for :meth:`__call__`.
         """
-        read_out, readings = self.prepare_read_out(), []
-        request = _Request(1, predict_reasoning=True, on_step=lambda step, time, latent: latent)
-        for job in make_jobs(image, prompt, seed, None, multiple=self.backbone.pixels_per_token):
-            places = spread(self._windows(job), _LOOKS)
-            readings += read_out.read(_mean([passed.thought for passed in self._passes([job], places, request)]))
+        read_out = self.prepare_read_out()
+        jobs = make_jobs(image, prompt, seed, None, multiple=self.backbone.pixels_per_token)
+        readings = [read_out.read(self._look(job, _Progress()))[0] for job in jobs]
         self.maybe_free_model_hooks()
         return readings
 
@@ -277,8 +284,17 @@ class CoTIRPipeline(DiffusionPipeline):
         thoughts = []
         for passed in self._passes(batch, self._windows(batch[0]), request):
             blend.add(passed.place, decode_image(self.vae, passed.latent))
-            thoughts.append(passed.thought)
-        return blend.result(), _split(_mean(thoughts), len(batch)) if request.predict_reasoning else []
+            thoughts += [] if passed.thought is None else [passed.thought]
+        return blend.result(), CoTOutput.mean(thoughts).split() if thoughts else []
+
+    def _look(self, job: Job, progress: _Progress) -> CoTOutput:
+        """What is thought about a picture in one step, without restoring it."""
+        request = _Request(1, predict_reasoning=True, on_step=self._after_step(None, progress))
+        passes = self._passes([job], self._looks(job), request)
+        return CoTOutput.mean([passed.thought for passed in passes if passed.thought is not None])
+
+    def _looks(self, job: Job) -> list[Window]:
+        return spread(self._windows(job), _LOOKS)
 
     def _passes(self, batch: Sequence[Job], places: Sequence[Window], request: _Request) -> Iterator[_Passed]:
         """Run windows of pictures of equal size through the model, one after another."""
@@ -307,6 +323,11 @@ class CoTIRPipeline(DiffusionPipeline):
         backbone = self.backbone
         return windows(*job.size, backbone.window, backbone.overlap, backbone.pixels_per_token)
 
+    def _count(self, jobs: Sequence[Job], steps: int, batch_size: int, *, plan_first: bool) -> int:
+        """Passes of the model that a call takes."""
+        looks = sum(len(self._looks(job)) for job in jobs) if plan_first else 0
+        return looks + steps * sum(len(self._windows(batch[0])) for batch in batches(jobs, batch_size))
+
     def _after_step(self, callback: Callable[..., dict[str, Tensor]] | None, progress: _Progress) -> StepCallback:
         """The user's callback, in diffusers' form, then progress."""
 
@@ -318,16 +339,9 @@ class CoTIRPipeline(DiffusionPipeline):
         return on_step
 
 
-def _mean(thoughts: Sequence[CoTOutput | None]) -> CoTOutput:
-    """The mean thought over a picture's windows."""
-    found = [thought for thought in thoughts if thought is not None]
-    parts = ("text_update", "scene", "degradation", "plan")
-    return CoTOutput(**{part: torch.stack([getattr(thought, part) for thought in found]).mean(dim=0) for part in parts})
-
-
-def _split(thought: CoTOutput, count: int) -> list[CoTOutput]:
-    parts = ("text_update", "scene", "degradation", "plan")
-    return [CoTOutput(**{part: getattr(thought, part)[i : i + 1] for part in parts}) for i in range(count)]
+def _by_plan(job: Job, reasoning: Reasoning) -> Job:
+    """The job under the plan that came of looking at its picture; as it was where nothing was found."""
+    return replace(job, prompt=reasoning.instruction or job.prompt)
 
 
 def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:

@@ -47,6 +47,11 @@ class Reasoning:
         return plan_steps(self._light_path())
 
     @property
+    def instruction(self) -> str:
+        """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing was found."""
+        return listed([words_of(kind).remedy for kind in reversed(self._light_path())])
+
+    @property
     def diagnosis(self) -> str:
         """In a few words: "heavy noise and slight haze"."""
         return listed([str(finding) for finding in self.degradation]) or "no damage found"

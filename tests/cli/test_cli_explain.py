@@ -8,6 +8,7 @@ import pytest
 from cotir.errors import PromptError
 from cotir.interfaces.instructions import read_plan
 from cotir.pipeline import CoTIRPipeline
+from cotir.prompts import DEFAULT_INSTRUCTION
 from cotir.read_out import ReadOut
 
 
@@ -136,12 +137,14 @@ def test_a_plan_is_what_the_model_is_asked_for(restore, photo, tmp_path, monkeyp
     sound = CoTIRPipeline.__call__
 
     def watched(self, image, prompt, **options):
-        asked.append(prompt)
+        asked.append((prompt, options["plan_first"]))
         return sound(self, image, prompt, **options)
 
     monkeypatch.setattr(CoTIRPipeline, "__call__", watched)
     source = photo(tmp_path / "old.png")
     assert restore(source, "--plan", "1. Clear the haze 2. Remove the noise").code == 0
-    assert asked == ["clear the haze, then remove the noise"]
+    assert asked == [("clear the haze, then remove the noise", False)]
+    assert restore(source, "--plan", "Auto", "--overwrite").code == 0
+    assert asked[1:] == [(DEFAULT_INSTRUCTION, True)]
     outcome = restore(source, "--plan", "1. dehaze", "--prompt", "dehaze")
     assert outcome.code == 2 and "--prompt and --plan both say what to do; give one of them" in outcome.err

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cotir import CoTIRPipeline
 from cotir.errors import ConfigError, ImageError
 from cotir.evaluate.methods import Method, Request
 from cotir.evaluate.restorers import OWN, CoTIR, Identity, Specification
@@ -25,7 +26,9 @@ def test_a_specification_is_name_argument_and_keys():
         ("cotir:nano,4", "cotir:nano,4: '4' is no KEY=VALUE; write as in 'cotir:nano,steps=4'"),
         ("cotir:nano,steps=", "'steps=' is no KEY=VALUE"),
         ("cotir:nano,steps=1,steps=2", "cotir:nano,steps=1,steps=2: steps is given twice"),
-        ("cotir:nano,step=4", "cotir takes no step; it takes steps, strength, prompt"),
+        ("cotir:nano,step=4", "cotir takes no step; it takes steps, strength, prompt, plan"),
+        ("cotir:nano,plan=mine", "cotir:nano: there is no plan 'mine'; leave it out, or write plan=auto"),
+        ("cotir:nano,plan=auto,prompt=precise", "plan=auto takes the place of a precise prompt"),
         ("cotir:nano,steps=many", "cotir:nano: .*'many'; steps is a whole number, strength one from 0 to 1"),
         ("cotir:nano,steps=0", "steps is 0, at least 1"),
         ("cotir:nano,strength=2", "strength is 2, from 0 to 1"),
@@ -119,6 +122,17 @@ def test_our_pipeline_says_which_weights_it_has(nano_folder):
     method.release()
     with pytest.raises(ConfigError, match="is not loaded"):
         method.model_bytes()
+
+
+def test_our_pipeline_plans_by_itself(nano_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(CoTIRPipeline, "__call__", lambda self, *args, **options: asked.append(options) or 1 / 0)
+    method = build(f"cotir:{nano_folder},plan=auto")
+    assert method.prompts == ("vague",)
+    method.prepare()
+    with pytest.raises(ZeroDivisionError):
+        method.restore(Request("k", np.zeros((8, 8, 3), np.uint8), "make it clearer"))
+    assert asked[0]["plan_first"] is True
 
 
 def test_a_folder_without_the_picture_names_it(tmp_path):

@@ -185,6 +185,7 @@ class CoTIR(Method):
         steps: Euler steps; the backbone's own if None.
         strength: of the restoration, 0 to 1.
         prompt: one of vague and precise; both if None.
+        plan: ``auto`` looks at a picture first and restores it by the plan that comes of it; the prompt is then vague.
 
     Raises:
         ConfigError: a key has no such value.
@@ -193,7 +194,12 @@ class CoTIR(Method):
     prompts: tuple[Prompt, ...] = ("vague", "precise")
 
     def __init__(
-        self, argument: str | None = None, steps: str | None = None, strength: str = "1", prompt: str | None = None
+        self,
+        argument: str | None = None,
+        steps: str | None = None,
+        strength: str = "1",
+        prompt: str | None = None,
+        plan: str | None = None,
     ) -> None:
         self.name = argument or "nano"
         try:
@@ -205,7 +211,14 @@ class CoTIR(Method):
             ) from error
         if (self.steps is not None and self.steps < 1) or not 0 <= self.strength <= 1:
             raise ConfigError(f"cotir:{self.name}: steps is {steps}, at least 1; strength is {strength}, from 0 to 1")
-        if prompt is not None:
+        if plan not in (None, "auto"):
+            raise ConfigError(f"cotir:{self.name}: there is no plan {plan!r}; leave it out, or write plan=auto")
+        if plan is not None and prompt == "precise":
+            raise ConfigError(f"cotir:{self.name}: plan=auto takes the place of a precise prompt; give one of them")
+        self.plan_first = plan is not None
+        if self.plan_first:
+            self.prompts = ("vague",)
+        elif prompt is not None:
             self.prompts = (_prompt(prompt, ("vague", "precise"), f"cotir:{self.name}"),)
         self._pipeline: CoTIRPipeline | None = None
 
@@ -227,6 +240,7 @@ class CoTIR(Method):
             request.instruction or None,
             steps=self.steps,
             strength=self.strength,
+            plan_first=self.plan_first,
             seed=request.seed,
             output_type="np",
         )

@@ -129,7 +129,11 @@ def restore(
     ] = 1.0,
     plan: Annotated[
         str | None,
-        typer.Option(metavar="STEPS", help="What to do, step by step, in place of --prompt: '1. dehaze 2. denoise'."),
+        typer.Option(
+            metavar="STEPS|auto",
+            help="What to do, step by step, in place of --prompt: '1. dehaze 2. denoise'; "
+            "'auto' looks at the picture first and restores it by the plan that comes of it.",
+        ),
     ] = None,
     explain: Annotated[
         bool,
@@ -198,14 +202,16 @@ def restore(
         _stop(ConfigError("--prompt and --plan both say what to do; give one of them"), USAGE)
 
     from cotir.files import MAX_PIXELS
-    from cotir.interfaces.instructions import read_plan, read_prompt
+    from cotir.interfaces.instructions import AUTO, read_plan, read_prompt
     from cotir.interfaces.restore import Existing, Options, Plan
     from cotir.interfaces.restore import restore as run
 
     report = None
+    by_itself = plan is not None and plan.strip().lower() == AUTO
     try:
         options = Options(
-            prompt=read_prompt(prompt) if plan is None else read_plan(plan),
+            prompt=read_prompt(prompt) if plan is None or by_itself else read_plan(plan),
+            plan_first=by_itself,
             steps=steps,
             seed=seed,
             strength=strength,

@@ -11,6 +11,10 @@ _STEP = re.compile(r"[;\n]+|,?\s+then\s+", re.IGNORECASE)
 _LEAD = re.compile(r"^(?:first|then|next|finally|and|-|\*)[\s,:]+", re.IGNORECASE)
 
 
+AUTO = "auto"
+"""The plan that the model is to make itself."""
+
+
 def read_prompt(text: str | None) -> str:
     """The instruction of ``--prompt``: itself, what the .txt file of that name holds, or the default for None.
 

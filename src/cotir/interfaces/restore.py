@@ -39,6 +39,8 @@ class Options:
     """None leaves the model's own number."""
     seed: int = 0
     strength: float = 1.0
+    plan_first: bool = False
+    """Look at a picture first, and restore it by the plan that comes of it."""
     explain: bool = False
     """Tell the reasoning, and write it beside the result."""
     existing: Existing = Existing.FAIL
@@ -91,7 +93,7 @@ def restore(
     pipeline = None
     for job in _unsettled(jobs(plan.inputs, plan.targets), plan.inputs, options, report):
         if pipeline is None:
-            pipeline = prepared(load()) if options.explain else load()
+            pipeline = prepared(load()) if options.explain or options.plan_first else load()
         check()
         report.begin(job.source)
         started = time.monotonic()
@@ -125,6 +127,7 @@ def _restore(
         seed=options.seed,
         strength=options.strength,
         explain=True if options.explain else None,
+        plan_first=options.plan_first,
         output_type="picture",
         on_progress=on_progress,
     )
