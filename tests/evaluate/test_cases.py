@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cotir.errors import ConfigError, ImageError
+from cotir.errors import ConfigError
 from cotir.evaluate.cases import find_pictures, listed, of_bench, of_folders, of_photos
 from cotir.prompts import DEFAULT_INSTRUCTION
 
@@ -77,7 +77,6 @@ def test_the_fingerprint_follows_the_files(folders):
     copies = [shutil.copytree(folder, folder.parent / "copy" / folder.name) for folder in folders]
     assert of_folders(*copies).fingerprint == before
     save(folders[0] / "a.png", (8, 10, 3), seed=9)
-    save(folders[0] / "a.png", (9, 10, 3), seed=9)
     assert of_folders(*folders).fingerprint != before
 
 
@@ -90,18 +89,21 @@ def test_a_picture_without_partner_is_named(folders, lost, message):
         of_folders(*folders)
 
 
-def test_pairs_of_two_sizes_are_refused_when_read(folders):
+def test_pairs_that_cannot_be_compared_are_refused_together_before_anything_runs(folders):
     save(folders[1] / "a.png", (9, 10, 3))
-    with pytest.raises(
-        ImageError, match=r"a\.png: LQ and HQ are 10x8 and 10x9; pairs are of one size, none is cropped"
-    ):
-        of_folders(*folders).cases[0].load()
+    save(folders[1] / "b.png", (8, 10, 4))
+    with pytest.raises(ConfigError) as refused:
+        of_folders(*folders)
+    said = str(refused.value)
+    assert said.startswith("2 of 2 pairs cannot be compared; mend them or take them out: ")
+    assert "a.png: LQ and HQ are 10x8 and 10x9; pairs are of one size, none is cropped" in said
+    assert "b.png: has an alpha channel, which metrics cannot compare; flatten it first" in said
 
 
-def test_an_alpha_channel_is_refused(folders):
-    save(folders[1] / "a.png", (8, 10, 4))
-    with pytest.raises(ImageError, match=r"a\.png: has an alpha channel.*flatten it first"):
-        of_folders(*folders).cases[0].load()
+def test_a_picture_that_cannot_be_read_is_refused_with_its_reason(folders):
+    (folders[0] / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match=r"1 of 2 pairs cannot be compared.*lq/a\.png: is no picture"):
+        of_folders(*folders)
 
 
 def test_gray_and_16_bit_pictures_are_compared_as_colour_at_8_bits(folders):

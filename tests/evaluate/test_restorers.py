@@ -19,6 +19,14 @@ def test_a_specification_is_name_argument_and_keys():
     assert Specification.parse("identity").argument is None
 
 
+def test_a_folder_may_have_commas_in_its_name(tmp_path):
+    folder = tmp_path / "mine, the second, x=1"
+    folder.mkdir()
+    found = Specification.parse(f"folder:{folder},prompt=vague")
+    assert (found.argument, found.keys) == (str(folder), {"prompt": "vague"})
+    assert Specification.parse(f"folder:{folder}").argument == str(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -103,8 +103,11 @@ def of_bench(root: Path) -> TestSet:
 def of_folders(lq: Path, hq: Path) -> TestSet:
     """Pictures of two folders that have the same names but for their endings.
 
+    All are read once before anything is restored: a bad pair among many would else be found hours later.
+
     Raises:
-        ConfigError: a folder cannot be read or is empty, or a picture has no partner.
+        ConfigError: a folder cannot be read or is empty, or pictures have no partner, one of another size or an alpha
+            channel, or cannot be read.
     """
     inputs, wanted = find_pictures(lq), find_pictures(hq)
     for one, other, names in ((lq, hq, inputs.keys() - wanted.keys()), (hq, lq, wanted.keys() - inputs.keys())):
@@ -113,6 +116,13 @@ def of_folders(lq: Path, hq: Path) -> TestSet:
     cases = tuple(
         Case(key, PAIRS, PAIRS, None, (), key, None, _FileLoader(inputs[key], wanted[key])) for key in sorted(inputs)
     )
+    troubles = [trouble for case in cases if (trouble := _trouble(case))]
+    if troubles:
+        raise ConfigError(
+            f"{len(troubles):,} of {len(cases):,} pairs cannot be compared; mend them or take them out: "
+            + "; ".join(troubles[:5])
+            + ("; ..." if len(troubles) > 5 else "")
+        )
     return TestSet(f"{lq} and {hq}", fingerprint([*inputs.values(), *wanted.values()]), cases, has_reference=True)
 
 
@@ -196,6 +206,15 @@ class _FileLoader:
     def __call__(self) -> Pair:
         lq = read_pixels(self.lq)
         return Pair(lq, None) if self.hq is None else _paired(lq, read_pixels(self.hq), str(self.lq))
+
+
+def _trouble(case: Case) -> str:
+    """Why a pair cannot be compared, empty where it can."""
+    try:
+        case.load()
+    except ImageError as error:
+        return str(error)
+    return ""
 
 
 def _paired(lq: Pixels, hq: Pixels, name: str) -> Pair:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -42,13 +43,18 @@ class Specification:
 
     @classmethod
     def parse(cls, text: str) -> "Specification":
-        """Read ``NAME[:ARGUMENT][,KEY=VALUE...]``.
+        """Read ``NAME[:ARGUMENT][,KEY=VALUE...]``; the argument reaches over commas as far as a path exists.
 
         Raises:
             ConfigError: there is no such method, or a part is no ``KEY=VALUE``.
         """
         head, *rest = text.split(",")
         name, _, argument = head.partition(":")
+        for count in range(len(rest), 0, -1):  # a name on the disk may hold commas
+            longer = ",".join([argument, *rest[:count]])
+            if os.path.lexists(Path(longer).expanduser()):
+                argument, rest = longer, rest[count:]
+                break
         if name not in (*OWN, "python"):
             raise ConfigError(
                 f"there is no method {name!r}{nearest(name, OWN)}; methods: {', '.join(OWN)}, and python:FILE.py:CLASS"
