@@ -49,6 +49,11 @@ def test_float_array(dtype):
     assert picture.to_array().dtype == np.uint8
 
 
+def test_a_float_array_may_leave_its_range_by_rounding():
+    array = np.float32([[0.0, 1.0]]) + np.float32([[-1e-6, 1e-6]])
+    assert Picture.of(array).pixels.tolist() == [[[0.0] * 3, [1.0] * 3]]
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7)])
 def test_tensor(shape):
     tensor = torch.rand(shape, generator=torch.Generator().manual_seed(0))

@@ -251,6 +251,10 @@ def _dtype(depth: Depth) -> type[np.uint8] | type[np.uint16]:
     return np.uint8 if depth == 8 else np.uint16
 
 
+_ROUNDING = 1e-4
+"""How far a resampled picture may leave [0, 1] by the rounding of its arithmetic, and not be one of another range."""
+
+
 def _from_array(array: npt.NDArray) -> Picture:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
         raise ImageError(
@@ -261,11 +265,11 @@ def _from_array(array: npt.NDArray) -> Picture:
         colour = unit(values[..., :3])
     elif np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             raise ImageError(
                 f"a float array must lie in [0, 1], but this one spans {low:g} to {high:g}; divide by its white"
             )
-        values = values.astype(np.float32, copy=False)
+        values = values.astype(np.float32, copy=False).clip(0, 1)
         colour = values[..., :3]
     else:
         raise ImageError(f"an array of {array.dtype} is no picture; give uint8, uint16 or float in [0, 1]")

@@ -27,6 +27,8 @@ from cotir.evaluate.tables import (
 
 OVERALL = ("all damage", "real", "clean")
 """Groups that can stand for the whole; the first that there is does."""
+COMPOSITES = "2 to 4 kinds"
+"""The group that methods are also compared on pair by pair."""
 LOOKED_AT = ("lpips", "clipiqa_plus", "haarpsi", "fsim", "ms_ssim")
 """Perceptual metrics that are shown in more detail and against PSNR, the first two that there are."""
 _OVER = "Means with 95 % bootstrap intervals over photos, of the pictures that have a result."
@@ -144,20 +146,23 @@ def _by_group(lines: Sequence[Line], metric: Metric, *, is_gain: bool = False, f
 
 
 def _rivals(rows: Sequence[Row], metric: Metric) -> Iterable[Table]:
-    group = overall_of(rows)
-    cells = [
-        [
-            Cell(str(each.entry)),
-            Cell(str(each.rival)),
-            Cell(f"{each.difference.mean:+.3f}", each.difference.mean, each.difference.low, each.difference.high),
-            Cell(f"{each.p:.4f}", each.p),
+    for group in (overall_of(rows), *({COMPOSITES} & {*groups_in(rows)})):
+        cells = [
+            [
+                Cell(str(each.entry)),
+                Cell(str(each.rival)),
+                Cell(f"{each.difference.mean:+.3f}", each.difference.mean, each.difference.low, each.difference.high),
+                Cell(f"{each.p:.4f}", each.p),
+            ]
+            for each in comparisons(rows, metric.name, group)
         ]
-        for each in comparisons(rows, metric.name, group)
-    ]
-    if cells:
-        note = "Difference of means on the pictures both have; p by flipping signs photo by photo, not corrected."
-        heads = ["method", "best rival", f"{metric.title} difference", "p"]
-        yield Table(f"{_head(metric)} against the best rival, {group}", note, heads, cells, folded=True)
+        if cells:
+            note = (
+                "The better of two methods first; difference of means on the pictures both have; p by flipping signs "
+                "photo by photo, not corrected."
+            )
+            heads = ["method", "rival", f"{metric.title} difference", "p"]
+            yield Table(f"{_head(metric)} against each rival, {group}", note, heads, cells, folded=True)
 
 
 def _by_recipe(rows: Sequence[Row], metric: Metric) -> Iterable[Table]:

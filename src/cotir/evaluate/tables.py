@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import median
 from typing import Any
 
@@ -65,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An entry against the best of the other methods, on the pictures that both have."""
+    """An entry against one of another method that is no better, on the pictures that both have."""
 
     entry: Entry
     rival: Entry
@@ -146,26 +147,24 @@ def gains(rows: Sequence[Row], groups: Sequence[str] | None = None, metric: str 
 
 
 def comparisons(rows: Sequence[Row], metric: str, group: str) -> list[Comparison]:
-    """Every entry against the best entry of another method, by its mean over a group.
+    """Every two entries of different methods over a group, each pair once and the better one first.
 
-    The best is found on the pictures that all have a result for: who fails on the hard ones must not win by it.
+    The difference is over the pictures that both have: who fails on the hard ones must not win by it.
     """
     better = METRICS[metric].higher_is_better
     if better is None:
         return []
     rows = [row for row in rows if GROUPS[group](row) and np.isfinite(row.metrics.get(metric, np.nan))]
-    every = {entry: rows_of(rows, entry) for entry in entries(rows)}
-    common = set.intersection(*({row.key for row in own} for own in every.values())) if every else set()
-    shared = {entry: [row for row in own if row.key in common] for entry, own in every.items()}
-    level = {entry: _mean(own, metric).mean * (1 if better else -1) for entry, own in shared.items()}
-    level = {entry: value for entry, value in level.items() if np.isfinite(value)}
     found = []
-    for entry in level:
-        rivals = [other for other in level if other.family != entry.family]
-        if rivals:
-            rival = max(rivals, key=lambda other: level[other])
-            values = _differences(rows_of(rows, entry), rows_of(rows, rival), metric)
-            found.append(Comparison(entry, rival, bootstrap(*values), paired_test(*values)))
+    for one, other in combinations(entries(rows), 2):
+        if one.family == other.family:
+            continue
+        values, photos = _differences(rows_of(rows, one), rows_of(rows, other), metric)
+        if not len(values):
+            continue
+        if (values.mean() < 0) == better:
+            one, other, values = other, one, -values
+        found.append(Comparison(one, other, bootstrap(values, photos), paired_test(values, photos)))
     return found
 
 
