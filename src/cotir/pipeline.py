@@ -2,8 +2,9 @@
 
     fit -> encode -> denoise -> decode -> crop
 
-A picture is padded to the latent grid, never resized; one larger than the model's window passes through it in
-overlapping windows. Text, reference latents and positions are computed once per picture (per window), never per step.
+A picture is padded to the latent grid and keeps its size. One larger than the model's window passes through it in
+overlapping windows, and takes its tone from the same picture restored smaller (:mod:`cotir.scales`). Text,
+reference latents and positions are computed once per picture (per window), never per step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from cotir.output import CoTIROutput, OutputType, output_picture
 from cotir.read_out import FILE, ReadOut, read_out_for
 from cotir.reasoning import Reasoning
 from cotir.sampling import StepCallback, denoise, draw_noise
+from cotir.scales import reduced, sizes, with_tone_of
 from cotir.tiling import Blend, Window, spread, windows
 from cotir.transformer import RoPE
 
@@ -40,6 +42,15 @@ class _Request:
     steps: int
     predict_reasoning: bool
     on_step: StepCallback
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """Pictures of one size as the model takes them: canvas (B, 3, H, W), instructions, and a seed of the noise each."""
+
+    canvas: Tensor
+    text: TextTokens
+    seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -280,35 +291,38 @@ class CoTIRPipeline(DiffusionPipeline):
 
     def _restore(self, batch: Sequence[Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
         """Run pictures of equal size through the model; pixels (B, 3, H, W) in about [-1, 1] and one thought each."""
-        blend = Blend(len(batch), *batch[0].size, self.backbone.overlap)
-        thoughts = []
-        for passed in self._passes(batch, self._windows(batch[0]), request):
-            blend.add(passed.place, decode_image(self.vae, passed.latent))
-            thoughts += [] if passed.thought is None else [passed.thought]
-        return blend.result(), CoTOutput.mean(thoughts).split() if thoughts else []
+        pixels, thoughts = None, []
+        for size in reversed(self._sizes(batch[0])):
+            laid = self._lay(batch, size)
+            blend, thoughts = Blend(len(batch), *size, self.backbone.overlap), []
+            for passed in self._passes(laid, self._windows(size), request):
+                blend.add(passed.place, decode_image(self.vae, passed.latent))
+                thoughts += [] if passed.thought is None else [passed.thought]
+            pixels = blend.result() if pixels is None else with_tone_of(pixels, blend.result())
+        assert pixels is not None  # there is at least the picture's own size
+        return pixels, CoTOutput.mean(thoughts).split() if thoughts else []
 
     def _look(self, job: Job, progress: _Progress) -> CoTOutput:
         """What is thought about a picture in one step, without restoring it."""
         request = _Request(1, predict_reasoning=True, on_step=self._after_step(None, progress))
-        passes = self._passes([job], self._looks(job), request)
+        passes = self._passes(self._lay([job], job.size), self._looks(job), request)
         return CoTOutput.mean([passed.thought for passed in passes if passed.thought is not None])
 
-    def _looks(self, job: Job) -> list[Window]:
-        return spread(self._windows(job), _LOOKS)
+    def _lay(self, batch: Sequence[Job], size: tuple[int, int]) -> _Laid:
+        canvas = torch.cat([job.canvas.tensor for job in batch])
+        prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
+        return _Laid(canvas if size == batch[0].size else reduced(canvas, size), self.encode_prompt(prompts), seeds)
 
-    def _passes(self, batch: Sequence[Job], places: Sequence[Window], request: _Request) -> Iterator[_Passed]:
+    def _passes(self, laid: _Laid, places: Sequence[Window], request: _Request) -> Iterator[_Passed]:
         """Run windows of pictures of equal size through the model, one after another."""
         backbone, device = self.backbone, self._execution_device
-        height, width = batch[0].size
+        height, width = laid.canvas.shape[-2:]
         cell = backbone.pixels_per_token
-        canvas = torch.cat([job.canvas.tensor for job in batch])
-        text = self.encode_prompt([job.prompt for job in batch])
         # One noise field per picture: a window sees its part of it, so neighbouring windows agree.
-        shape = (self.transformer.latent_channels, height // cell, width // cell)
-        noise = draw_noise(shape, [job.seed for job in batch])
+        noise = draw_noise((self.transformer.latent_channels, height // cell, width // cell), laid.seeds)
         for place in places:
-            latents = encode_image(self.vae, place.cut(canvas).to(device))
-            given = condition(backbone, latents, text).to(device, self.transformer.dtype)
+            latents = encode_image(self.vae, place.cut(laid.canvas).to(device))
+            given = condition(backbone, latents, laid.text).to(device, self.transformer.dtype)
             result = denoise(
                 self.transformer,
                 to_tokens(place.cut(noise, cell)).to(device),
@@ -319,14 +333,21 @@ class CoTIRPipeline(DiffusionPipeline):
             )
             yield _Passed(place, to_grid(result.latent, given.rows, given.columns), result.reasoning)
 
-    def _windows(self, job: Job) -> list[Window]:
+    def _sizes(self, job: Job) -> list[tuple[int, int]]:
+        return sizes(*job.size, self.backbone.window, self.backbone.pixels_per_token)
+
+    def _windows(self, size: tuple[int, int]) -> list[Window]:
         backbone = self.backbone
-        return windows(*job.size, backbone.window, backbone.overlap, backbone.pixels_per_token)
+        return windows(*size, backbone.window, backbone.overlap, backbone.pixels_per_token)
+
+    def _looks(self, job: Job) -> list[Window]:
+        return spread(self._windows(job.size), _LOOKS)
 
     def _count(self, jobs: Sequence[Job], steps: int, batch_size: int, *, plan_first: bool) -> int:
         """Passes of the model that a call takes."""
         looks = sum(len(self._looks(job)) for job in jobs) if plan_first else 0
-        return looks + steps * sum(len(self._windows(batch[0])) for batch in batches(jobs, batch_size))
+        restored = [size for batch in batches(jobs, batch_size) for size in self._sizes(batch[0])]
+        return looks + steps * sum(len(self._windows(size)) for size in restored)
 
     def _after_step(self, callback: Callable[..., dict[str, Tensor]] | None, progress: _Progress) -> StepCallback:
         """The user's callback, in diffusers' form, then progress."""

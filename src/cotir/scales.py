@@ -1,0 +1,64 @@
+"""A picture larger than the model's window, restored at several scales: coarse ones give tone, fine ones detail.
+
+A window of a large photograph shows too little to say what is wrong with it: a dark wall, or a dark photograph? So the
+picture is also restored made smaller, as a whole, and its tone is taken from there: the slow changes of brightness and
+colour, by which windows differ where each decides for itself. `scripts/compare_scales.py` measures what that is worth.
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+NEXT = 4.0
+"""Largest factor from one scale to the next coarser one: the coarse scales together cost at most 7 % more from it."""
+CELL = 8
+"""Pixels of the coarser scale in a cell of the tone. Smaller ones would also take its detail, which is worse: what is
+small in the picture, as fine noise or a blur, it cannot see."""
+LEAST = 2.0
+"""Smallest factor: a scale that is hardly smaller would cost as much and show no more."""
+
+
+def sizes(height: int, width: int, window: int, multiple: int) -> list[tuple[int, int]]:
+    """The sizes at which a canvas is restored: its own, then coarser ones until one fits into a window.
+
+    Args:
+        height: of the canvas in pixels, a multiple of ``multiple``.
+        width: likewise.
+        window: largest side of what passes through the model in one piece.
+        multiple: the latent grid, on which all sizes lie; the proportions follow as near as it allows.
+    """
+    found = [(height, width)]
+    ratio = max(height, width) / window
+    if ratio <= 1:
+        return found
+    count = math.ceil(math.log(ratio, NEXT))
+    factor = max(ratio ** (1 / count), LEAST)
+    for step in range(1, count + 1):
+        scale = factor**step
+        found.append((_on_grid(height / scale, multiple), _on_grid(width / scale, multiple)))
+    return found
+
+
+def reduced(canvas: Tensor, size: tuple[int, int]) -> Tensor:
+    """A canvas (B, 3, H, W) at a smaller size (h, w): the mean of what falls together."""
+    return F.interpolate(canvas, size, mode="area")
+
+
+def with_tone_of(coarse: Tensor, fine: Tensor) -> Tensor:
+    """The finer restoration in the tone of the coarser one.
+
+    ``fine + up(down(coarse) - down(fine))``, down to :data:`CELL` coarse pixels: where both agree nothing changes.
+
+    Args:
+        coarse: (B, 3, h, w), less by 2 to 4 times.
+        fine: the same pictures (B, 3, H, W).
+    """
+    grid = (max(1, coarse.shape[-2] // CELL), max(1, coarse.shape[-1] // CELL))
+    size = (fine.shape[-2], fine.shape[-1])
+    difference = reduced(coarse, grid) - reduced(fine, grid)
+    return F.interpolate(difference, size, mode="bicubic", align_corners=False).add_(fine)
+
+
+def _on_grid(side: float, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple

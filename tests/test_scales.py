@@ -1,0 +1,74 @@
+"""A picture restored at several scales: their sizes, and how they become one picture."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from cotir.scales import CELL, LEAST, NEXT, reduced, sizes, with_tone_of
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (256, 256), (256, 8)])
+def test_what_fits_into_a_window_has_one_scale(shape):
+    height, width = shape
+    assert sizes(height, width, 256, 8) == [shape]
+
+
+@pytest.mark.parametrize("shape", [(264, 256), (512, 512), (896, 768), (3024, 4032), (16, 6000), (20_000, 20_000)])
+@pytest.mark.parametrize(("window", "multiple"), [(256, 8), (1024, 16)])
+def test_scales_go_down_to_a_window(shape, window, multiple):
+    height, width = (side // multiple * multiple for side in shape)
+    found = sizes(height, width, window, multiple)
+    assert found[0] == (height, width)
+    assert max(found[-1]) <= window
+    assert all(side % multiple == 0 and side > 0 for size in found for side in size)
+    assert all(max(size) > window for size in found[:-1])
+    for finer, coarser in pairwise(found):
+        factor = max(finer) / max(coarser)
+        assert LEAST * 0.9 < factor < NEXT * 1.1  # within what the grid rounds
+
+
+def test_coarse_scales_cost_little():
+    fine, *coarse = sizes(3024, 4032, 256, 8)
+    assert len(coarse) == 2
+    assert sum(h * w for h, w in coarse) < 0.07 * fine[0] * fine[1]
+
+
+def picture(seed, *shape):
+    return torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_where_scales_agree_nothing_changes():
+    fine = picture(0, 64, 96)
+    torch.testing.assert_close(with_tone_of(reduced(fine, (16, 24)), fine), fine, rtol=0, atol=1e-6)
+
+
+def test_the_tone_is_the_coarse_ones_and_the_detail_the_fine_ones():
+    fine, tone = picture(0, 64, 96), torch.tensor([0.3, -0.2, 0.1])
+    coarse = reduced(fine, (16, 24)) + tone[:, None, None]
+    torch.testing.assert_close(
+        with_tone_of(coarse, fine) - fine, tone[:, None, None].expand(1, 3, 64, 96), rtol=0, atol=1e-5
+    )
+
+
+def test_detail_of_the_coarse_scale_stays_there():
+    """A pattern finer than a cell of the tone: wrong or right, the fine scale knows better."""
+    fine = picture(0, 256, 256) * 0.1
+    pattern = 0.5 * (-1.0) ** torch.arange(64)
+    torch.testing.assert_close(with_tone_of(reduced(fine, (64, 64)) + pattern, fine), fine, rtol=0, atol=1e-5)
+
+
+def test_windows_of_differing_tone_agree_afterwards():
+    """A seam between two windows, which the coarse scale does not have, is gone but for its surroundings."""
+    true = picture(1, 64, 1024) * 0.1
+    seam = true + 0.4 * (torch.arange(1024) >= 512)
+    mended = with_tone_of(reduced(true, (16, 256)), seam)
+    away = (torch.arange(1024) - 512).abs() > 2 * 4 * CELL
+    assert (seam - true).abs()[..., away].max() > 0.39
+    assert (mended - true).abs()[..., away].max() < 0.01
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 256)])
+def test_a_coarse_picture_of_one_cell_has_one_tone(size):
+    fine = picture(2, 4 * size[0], 4 * size[1])
+    assert with_tone_of(reduced(fine, size) + 0.1, fine).shape == fine.shape
