@@ -24,9 +24,19 @@ def test_windows_cover_the_canvas_on_the_grid(height, width):
 
 
 def test_neighbours_share_the_overlap():
-    tops = sorted({place.top for place in windows(1000, 256, size=256, overlap=32, multiple=8)})
-    assert all(later - earlier <= 256 - 32 for earlier, later in pairwise(tops))
-    assert tops[-1] + 256 == 1000
+    for extent in range(264, 2000, 8):
+        for size, overlap in ((256, 32), (256, 0), (256, 248), (64, 20)):
+            places = windows(extent, 64, size, overlap, multiple=8)
+            for above, below in pairwise(places):
+                assert above.top + above.height - below.top >= overlap
+            assert places[-1].top + places[-1].height == extent
+
+
+def test_windows_are_no_larger_than_they_need_be():
+    """At 1000 px five windows of 256 would compute 1.64 times the canvas."""
+    places = windows(1000, 1000, size=256, overlap=32, multiple=8)
+    assert len(places) == 25
+    assert {(place.height, place.width) for place in places} == {(232, 232)}
 
 
 def test_a_small_canvas_is_one_window():
@@ -46,6 +56,7 @@ def test_blend_of_untouched_windows_is_the_canvas(height, width):
 def test_blend_hides_a_step_between_windows():
     """Two windows that disagree by 1 meet in a ramp, not in a jump."""
     left, right = windows(8, 480, size=256, overlap=32, multiple=8)
+    assert (left.width, right.width) == (256, 256)
     blend = Blend(1, 8, 480, overlap=32)
     blend.add(left, torch.zeros(1, 3, 8, 256))
     blend.add(right, torch.ones(1, 3, 8, 256))

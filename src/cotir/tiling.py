@@ -4,7 +4,7 @@ Every window is cut from one canvas and one noise field, so that neighbours agre
 rise and fall smoothly, and the sum is divided out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,13 +30,13 @@ class Window:
 
 
 def windows(height: int, width: int, size: int, overlap: int, multiple: int) -> list[Window]:
-    """Cover a canvas with windows of at most ``size``, neighbours sharing at least ``overlap`` pixels.
+    """Cover a canvas with as few windows of at most ``size`` as can be, all of one shape and no larger than needed.
 
     Args:
         height: of the canvas, a multiple of ``multiple``.
         width: of the canvas, a multiple of ``multiple``.
         size: largest side of a window, a multiple of ``multiple``.
-        overlap: least number of pixels two neighbours share, smaller than ``size``.
+        overlap: least number of pixels two neighbours share, at most ``size - multiple``.
         multiple: the latent grid; every window starts and ends on it.
 
     Raises:
@@ -45,12 +45,12 @@ def windows(height: int, width: int, size: int, overlap: int, multiple: int) -> 
     for name, value in (("height", height), ("width", width), ("size", size)):
         if value <= 0 or value % multiple:
             raise ConfigError(f"a {name} of {value} px does not lie on the latent grid; use a multiple of {multiple}")
-    if not 0 <= overlap < size:
+    if not 0 <= overlap <= size - multiple:
         raise ConfigError(f"an overlap of {overlap} px does not fit windows of {size} px; use 0 to {size - multiple}")
+    shared = -(-overlap // multiple)
+    rows, columns = (_spans(side // multiple, size // multiple, shared) for side in (height, width))
     return [
-        Window(top, left, min(size, height), min(size, width))
-        for top in _starts(height, size, overlap, multiple)
-        for left in _starts(width, size, overlap, multiple)
+        Window(*(cells * multiple for cells in (top, left, tall, wide))) for top, tall in rows for left, wide in columns
     ]
 
 
@@ -61,14 +61,13 @@ def spread(places: Sequence[Window], count: int) -> list[Window]:
     return [places[(2 * index + 1) * len(places) // (2 * count)] for index in range(count)]
 
 
-def _starts(extent: int, size: int, overlap: int, multiple: int) -> Iterator[int]:
-    """Evenly spread starts along one axis, on the latent grid; the last window ends at the canvas's edge."""
+def _spans(extent: int, size: int, shared: int) -> list[tuple[int, int]]:
+    """Start and length of the windows along one axis, evenly spread, in cells; the last ends at the canvas's edge."""
     if extent <= size:
-        yield 0
-        return
-    count = -(-(extent - overlap) // (size - overlap))
-    for index in range(count):
-        yield (extent - size) * index // (count - 1) // multiple * multiple
+        return [(0, extent)]
+    count = -(-(extent - shared) // (size - shared))
+    length = -(-(extent + (count - 1) * shared) // count)
+    return [((extent - length) * index // (count - 1), length) for index in range(count)]
 
 
 class Blend:

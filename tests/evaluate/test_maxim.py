@@ -84,6 +84,20 @@ def test_a_picture_of_any_size_comes_back_in_its_size_clipped(tmp_path, rng, siz
     np.testing.assert_array_equal(result, np.clip(image.astype(int) * 3 - 255, 0, 255))
 
 
+def test_a_large_picture_is_computed_in_windows(tmp_path, rng, monkeypatch):
+    computed, run = [], Maxim.run
+
+    def watched(self, part):
+        computed.append(tuple(part.shape[1:3]))
+        return run(self, part)
+
+    monkeypatch.setattr(Maxim, "run", watched)
+    image = picture(rng, 700, 520)
+    result = Maxim.load(write_line(tmp_path, 3.0, -1.0))(image)
+    np.testing.assert_array_equal(result, np.clip(image.astype(int) * 3 - 255, 0, 255))
+    assert len(computed) == 4 and set(computed) == {(384, 320)}
+
+
 @pytest.mark.parametrize("size", [(20, 33), (70, 64)])
 def test_beyond_the_right_and_lower_border_a_picture_is_mirrored(tmp_path, rng, size):
     graph = SmallGraph()

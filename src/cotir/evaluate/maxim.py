@@ -22,9 +22,13 @@ from cotir.evaluate.methods import Pixels
 from cotir.evaluate.tfjs import Graph, Node
 from cotir.evaluate.tfjs_operations import operation
 from cotir.image import quantise
+from cotir.tiling import Blend, windows
 
 MULTIPLE = 64
 """Height and width a model takes are multiples of this: three halvings, then blocks of eight."""
+WINDOW, OVERLAP = 512, 64
+"""Largest side of what a model computes at once, and what windows of a larger picture share: memory grows with the area
+(on 256 px 0.8 GB above the weights)."""
 _PLANS_KEPT = 4
 _UNCOMPUTED = ("Placeholder", "Const", "Shape")
 
@@ -90,7 +94,8 @@ class Maxim:
 
         Args:
             image: uint8 (H, W, 3), sRGB-encoded, of any size. It is mirrored to the next multiple of 64 on the right
-                and below, over and over where it is smaller than that, and the result is cut and clipped.
+                and below, over and over where it is smaller than that, and the result is cut and clipped. One larger
+            than :data:`WINDOW` is computed in windows, which the published code does not do.
 
         Returns:
             A new picture of the same shape and type.
@@ -103,10 +108,24 @@ class Maxim:
             raise ImageError(f"MAXIM takes uint8 (H, W, 3), but was given {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         padded = np.pad(unit(image), ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
-        result = self.run(torch.from_numpy(padded)[None])
+        result = self._run_in_windows(torch.from_numpy(padded)[None])
         if result.shape != (1, *padded.shape):
             raise WeightsError(f"the model in {self._graph.folder} made {tuple(result.shape)} of {(1, *padded.shape)}")
         return cast(Pixels, quantise(result[0, :height, :width].numpy(), 8))
+
+    def _run_in_windows(self, picture: Tensor) -> Tensor:
+        """As :meth:`run`, in as many windows as the picture needs."""
+        height, width = picture.shape[1:3]
+        places = windows(height, width, WINDOW, OVERLAP, MULTIPLE)
+        if len(places) == 1:
+            return self.run(picture)
+        blend = Blend(1, height, width, OVERLAP)
+        for place in places:
+            part = self.run(place.cut(picture.movedim(3, 1)).movedim(1, 3))
+            if part.shape != (1, place.height, place.width, 3):
+                return part  # which the caller refuses
+            blend.add(place, part.movedim(3, 1))
+        return blend.result().movedim(1, 3)
 
     @torch.inference_mode()
     def run(self, picture: Tensor) -> Tensor:
