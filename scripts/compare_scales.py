@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from cotir import CoTIRPipeline, pipeline
+from cotir import CoTIRPipeline, passes
 from cotir.evaluate.statistics import bootstrap
 from cotir.train.pairs import rng_of
 from cotir.train.photo_regions import permutation, unit
@@ -52,7 +52,7 @@ def main() -> None:
         found = {"input": psnr(pair.lq, pair.hq)}
         for form in FORMS:
             words = getattr(instruction, form)
-            with patch.object(pipeline, "sizes", lambda height, width, window, multiple: [(height, width)]):
+            with patch.object(passes, "sizes", lambda height, width, window, multiple: [(height, width)]):
                 alone = model(unit(pair.lq), words, explain=False).image
             scales = model(unit(pair.lq), words, explain=False).image
             found |= {f"{form}, windows": psnr(np.asarray(alone), pair.hq)}

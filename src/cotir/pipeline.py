@@ -7,7 +7,7 @@ overlapping windows, and takes its tone from the same picture restored smaller (
 reference latents and positions are computed once per picture (per window), never per step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -20,46 +20,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cotir import loading
 from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone, backbone_of
-from cotir.encode import TextTokens, condition, decode_image, encode_image, encode_text, to_grid, to_tokens
+from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
 from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
 from cotir.output import CoTIROutput, OutputType, output_picture
+from cotir.passes import Passes, Request
 from cotir.read_out import FILE, ReadOut, read_out_for
 from cotir.reasoning import Reasoning
-from cotir.sampling import StepCallback, denoise, draw_noise
-from cotir.scales import reduced, sizes, with_tone_of
-from cotir.tiling import Blend, Window, spread, windows
+from cotir.sampling import StepCallback
 from cotir.transformer import RoPE
-
-_LOOKS = 4
-"""Windows of a large picture that are enough to say what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What holds for every picture of a call."""
-
-    steps: int
-    predict_reasoning: bool
-    on_step: StepCallback
-
-
-@dataclass(frozen=True)
-class _Laid:
-    """Pictures of one size as the model takes them: canvas (B, 3, H, W), instructions, and a seed of the noise each."""
-
-    canvas: Tensor
-    text: TextTokens
-    seeds: list[int]
-
-
-@dataclass(frozen=True)
-class _Passed:
-    """What came of a window: clean latents (B, C, h, w) and what was thought, if that was asked for."""
-
-    place: Window
-    latent: Tensor
-    thought: CoTOutput | None
 
 
 @dataclass
@@ -226,18 +195,19 @@ class CoTIRPipeline(DiffusionPipeline):
             return CoTIROutput(images=[output_picture(job.picture, output_type) for job in jobs])
         read_out = self.prepare_read_out() if explain or plan_first else self.read_out if explain is None else None
 
-        progress = _Progress(self._count(jobs, steps, batch_size, plan_first=plan_first), on_progress)
+        passes = self._passes()
+        progress = _Progress(passes.count(jobs, steps, batch_size, looks=plan_first), on_progress)
         images: list[Any] = []
         thoughts: list[CoTOutput] = []
         readings: list[Reasoning] = []
         if plan_first and read_out is not None:
-            thoughts = [self._look(job, progress) for job in jobs]
+            thoughts = [passes.look(job, self._after_step(None, progress)) for job in jobs]
             readings = [read_out.read(thought)[0] for thought in thoughts]
             jobs = [_by_plan(job, reading) for job, reading in zip(jobs, readings, strict=True)]
         thinks = not plan_first and (predict_reasoning or read_out is not None)
-        request = _Request(steps, thinks, self._after_step(callback_on_step_end, progress))
+        request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
         for batch in batches(jobs, batch_size):
-            pixels, thought = self._restore(batch, request)
+            pixels, thought = passes.restore(batch, request)
             for index, job in enumerate(batch):
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
                 images.append(output_picture(job.picture.blend(restored, strength), output_type))
@@ -268,7 +238,8 @@ class CoTIRPipeline(DiffusionPipeline):
         """
         read_out = self.prepare_read_out()
         jobs = make_jobs(image, prompt, seed, None, multiple=self.backbone.pixels_per_token)
-        readings = [read_out.read(self._look(job, _Progress()))[0] for job in jobs]
+        passes, on_step = self._passes(), self._after_step(None, _Progress())
+        readings = [read_out.read(passes.look(job, on_step))[0] for job in jobs]
         self.maybe_free_model_hooks()
         return readings
 
@@ -289,65 +260,8 @@ class CoTIRPipeline(DiffusionPipeline):
         """Encode instructions with this pipeline's text encoders."""
         return encode_text(self.backbone, self.components, prompts)
 
-    def _restore(self, batch: Sequence[Job], request: _Request) -> tuple[Tensor, list[CoTOutput]]:
-        """Run pictures of equal size through the model; pixels (B, 3, H, W) in about [-1, 1] and one thought each."""
-        pixels, thoughts = None, []
-        for size in reversed(self._sizes(batch[0])):
-            laid = self._lay(batch, size)
-            blend, thoughts = Blend(len(batch), *size, self.backbone.overlap), []
-            for passed in self._passes(laid, self._windows(size), request):
-                blend.add(passed.place, decode_image(self.vae, passed.latent))
-                thoughts += [] if passed.thought is None else [passed.thought]
-            pixels = blend.result() if pixels is None else with_tone_of(pixels, blend.result())
-        assert pixels is not None  # there is at least the picture's own size
-        return pixels, CoTOutput.mean(thoughts).split() if thoughts else []
-
-    def _look(self, job: Job, progress: _Progress) -> CoTOutput:
-        """What is thought about a picture in one step, without restoring it."""
-        request = _Request(1, predict_reasoning=True, on_step=self._after_step(None, progress))
-        passes = self._passes(self._lay([job], job.size), self._looks(job), request)
-        return CoTOutput.mean([passed.thought for passed in passes if passed.thought is not None])
-
-    def _lay(self, batch: Sequence[Job], size: tuple[int, int]) -> _Laid:
-        canvas = torch.cat([job.canvas.tensor for job in batch])
-        prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-        return _Laid(canvas if size == batch[0].size else reduced(canvas, size), self.encode_prompt(prompts), seeds)
-
-    def _passes(self, laid: _Laid, places: Sequence[Window], request: _Request) -> Iterator[_Passed]:
-        """Run windows of pictures of equal size through the model, one after another."""
-        backbone, device = self.backbone, self._execution_device
-        height, width = laid.canvas.shape[-2:]
-        cell = backbone.pixels_per_token
-        # One noise field per picture: a window sees its part of it, so neighbouring windows agree.
-        noise = draw_noise((self.transformer.latent_channels, height // cell, width // cell), laid.seeds)
-        for place in places:
-            latents = encode_image(self.vae, place.cut(laid.canvas).to(device))
-            given = condition(backbone, latents, laid.text).to(device, self.transformer.dtype)
-            result = denoise(
-                self.transformer,
-                to_tokens(place.cut(noise, cell)).to(device),
-                given,
-                backbone.schedule(request.steps, given.rows * given.columns),
-                predict_reasoning=request.predict_reasoning,
-                on_step=request.on_step,
-            )
-            yield _Passed(place, to_grid(result.latent, given.rows, given.columns), result.reasoning)
-
-    def _sizes(self, job: Job) -> list[tuple[int, int]]:
-        return sizes(*job.size, self.backbone.window, self.backbone.pixels_per_token)
-
-    def _windows(self, size: tuple[int, int]) -> list[Window]:
-        backbone = self.backbone
-        return windows(*size, backbone.window, backbone.overlap, backbone.pixels_per_token)
-
-    def _looks(self, job: Job) -> list[Window]:
-        return spread(self._windows(job.size), _LOOKS)
-
-    def _count(self, jobs: Sequence[Job], steps: int, batch_size: int, *, plan_first: bool) -> int:
-        """Passes of the model that a call takes."""
-        looks = sum(len(self._looks(job)) for job in jobs) if plan_first else 0
-        restored = [size for batch in batches(jobs, batch_size) for size in self._sizes(batch[0])]
-        return looks + steps * sum(len(self._windows(size)) for size in restored)
+    def _passes(self) -> Passes:
+        return Passes(self.transformer, self.vae, self.backbone, self._execution_device, self.encode_prompt)
 
     def _after_step(self, callback: Callable[..., dict[str, Tensor]] | None, progress: _Progress) -> StepCallback:
         """The user's callback, in diffusers' form, then progress."""

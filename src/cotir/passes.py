@@ -1,0 +1,138 @@
+"""Pictures of one size through the model: in overlapping windows, and at as many scales as they need.
+
+One pass is one step of the model on one window of one batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cotir.adapter import CoTOutput
+from cotir.backbones import Backbone
+from cotir.encode import TextTokens, condition, decode_image, encode_image, to_grid, to_tokens
+from cotir.jobs import Job, batches
+from cotir.nano import CoTNanoTransformer2DModel
+from cotir.sampling import StepCallback, denoise, draw_noise
+from cotir.scales import reduced, sizes, with_tone_of
+from cotir.tiling import Blend, Window, spread, windows
+from cotir.transformer import CoTTransformer
+
+LOOKS = 4
+"""Windows of a large picture that are enough to say what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What holds for every picture of a call."""
+
+    steps: int
+    predict_reasoning: bool
+    on_step: StepCallback
+    """Called after every pass."""
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """Pictures of one size as the model takes them: canvas (B, 3, H, W), instructions, and a seed of the noise each."""
+
+    canvas: Tensor
+    text: TextTokens
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What came of a window: clean latents (B, C, h, w) and what was thought, if that was asked for."""
+
+    place: Window
+    latent: Tensor
+    thought: CoTOutput | None
+
+
+@dataclass(frozen=True)
+class Passes:
+    """A model at work.
+
+    Attributes:
+        transformer: of the backbone.
+        vae: of the backbone.
+        backbone: window, overlap, latent grid and schedule.
+        device: where passes run; pictures come back to the CPU.
+        encode_text: instructions to tokens.
+    """
+
+    transformer: CoTTransformer | CoTNanoTransformer2DModel
+    vae: torch.nn.Module
+    backbone: Backbone
+    device: torch.device
+    encode_text: Callable[[Sequence[str]], TextTokens]
+
+    def restore(self, batch: Sequence[Job], request: Request) -> tuple[Tensor, list[CoTOutput]]:
+        """Restore pictures of equal size.
+
+        Returns:
+            Pixels (B, 3, H, W) in about [-1, 1], float32 on the CPU, and a thought each, if they are asked for: the
+            mean over the windows of the finest scale.
+        """
+        laid = self._lay(batch)
+        coarse, *finer = reversed(self._sizes(batch[0]))
+        pixels, thoughts = self._restore_scale(laid, coarse, request)
+        for size in finer:
+            fine, thoughts = self._restore_scale(laid, size, request)
+            pixels = with_tone_of(pixels, fine)
+        return pixels, CoTOutput.mean(thoughts).split() if thoughts else []
+
+    def look(self, job: Job, on_step: StepCallback) -> CoTOutput:
+        """What is thought about a picture in one step, without restoring it, on :data:`LOOKS` windows at most."""
+        request = Request(1, predict_reasoning=True, on_step=on_step)
+        passes = self._passes(self._lay([job]), self._looks(job), request)
+        return CoTOutput.mean([passed.thought for passed in passes if passed.thought is not None])
+
+    def count(self, jobs: Sequence[Job], steps: int, batch_size: int, *, looks: bool) -> int:
+        """Passes that it takes to restore all, and before that to look at each."""
+        looked = sum(len(self._looks(job)) for job in jobs) if looks else 0
+        restored = [size for batch in batches(jobs, batch_size) for size in self._sizes(batch[0])]
+        return looked + steps * sum(len(self._windows(size)) for size in restored)
+
+    def _lay(self, batch: Sequence[Job]) -> _Laid:
+        canvas = torch.cat([job.canvas.tensor for job in batch])
+        return _Laid(canvas, self.encode_text([job.prompt for job in batch]), [job.seed for job in batch])
+
+    def _restore_scale(self, laid: _Laid, size: tuple[int, int], request: Request) -> tuple[Tensor, list[CoTOutput]]:
+        """Pixels at one size, and what was thought in each window."""
+        if size != laid.canvas.shape[-2:]:
+            laid = _Laid(reduced(laid.canvas, size), laid.text, laid.seeds)
+        blend, thoughts = Blend(len(laid.seeds), *size, self.backbone.overlap), []
+        for passed in self._passes(laid, self._windows(size), request):
+            blend.add(passed.place, decode_image(self.vae, passed.latent))
+            thoughts += [] if passed.thought is None else [passed.thought]
+        return blend.result(), thoughts
+
+    def _passes(self, laid: _Laid, places: Sequence[Window], request: Request) -> Iterator[_Passed]:
+        height, width = laid.canvas.shape[-2:]
+        cell = self.backbone.pixels_per_token
+        # One noise field per picture: a window sees its part of it, so neighbouring windows agree.
+        noise = draw_noise((self.transformer.latent_channels, height // cell, width // cell), laid.seeds)
+        for place in places:
+            latents = encode_image(self.vae, place.cut(laid.canvas).to(self.device))
+            given = condition(self.backbone, latents, laid.text).to(self.device, self.transformer.dtype)
+            result = denoise(
+                self.transformer,
+                to_tokens(place.cut(noise, cell)).to(self.device),
+                given,
+                self.backbone.schedule(request.steps, given.rows * given.columns),
+                predict_reasoning=request.predict_reasoning,
+                on_step=request.on_step,
+            )
+            yield _Passed(place, to_grid(result.latent, given.rows, given.columns), result.reasoning)
+
+    def _sizes(self, job: Job) -> list[tuple[int, int]]:
+        return sizes(*job.size, self.backbone.window, self.backbone.pixels_per_token)
+
+    def _windows(self, size: tuple[int, int]) -> list[Window]:
+        return windows(*size, self.backbone.window, self.backbone.overlap, self.backbone.pixels_per_token)
+
+    def _looks(self, job: Job) -> list[Window]:
+        return spread(self._windows(job.size), LOOKS)
