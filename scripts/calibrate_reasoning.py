@@ -3,14 +3,15 @@
     python scripts/calibrate_reasoning.py MODEL PHOTOS [--pictures 500] [--recipe configs/bench/default.yaml]
 
 MODEL is a pipeline folder, or nano for the bundled one. Pictures are crops of 192 px damaged by the recipes in turn and
-read under vague instructions, so that the model has to see for itself. Writes MODEL/reasoning.safetensors and prints a
-Markdown table: average precision of every kind on held-out photos, of recipes seen in training and of unseen ones,
-and the expected calibration error.
+read under vague instructions, so that the model has to see for itself. Also measures what restoring them gains, so that
+the reading can tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables: average
+precision of every kind on held-out photos, of recipes seen in training and of unseen ones, the expected calibration
+error, and what is gained if only those are restored that are expected to gain.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut
 from cotir.train.config import DataConfig
-from cotir.train.pairs import Place, rng_of
+from cotir.train.pairs import Pair, Place, rng_of
 from cotir.train.photo_source import PhotoSource
+from cotir.train.validation import psnr
 
 ROOT = Path(__file__).parents[1]
 CROP, REGION = 192, 256
@@ -38,31 +40,41 @@ class Read:
     labels: torch.Tensor
     seen: torch.Tensor
     """Whether the recipe is one of training (B,)."""
+    gains: torch.Tensor
+    """PSNR over the input in dB when restored (B,)."""
+
+    def first(self, count: int) -> "Read":
+        """The first pictures, in the order of :func:`_pictures`: those of the recipes."""
+        return Read(*(getattr(self, each.name)[:count] for each in fields(self)))
 
 
 def read_all(pipeline: CoTIRPipeline, read_out: ReadOut, source: PhotoSource, split: str, count: int) -> Read:
     """Damage and read ``count`` crops of photos of a split."""
     rows = []
-    for number, (lq, words, kinds, seen) in enumerate(_pictures(source, split, count), 1):
-        thoughts = pipeline(lq, words, explain=False, predict_reasoning=True, output_type="np").thoughts
-        assert thoughts is not None  # asked for
+    for number, (pair, kinds, seen) in enumerate(_pictures(source, split, count), 1):
+        words = pair.instruction.vague
+        output = pipeline(pair.lq, words, explain=False, predict_reasoning=True, output_type="pil")
+        assert output.thoughts is not None  # asked for
         label = torch.tensor([float(kind in kinds) for kind in KINDS])
-        rows.append((read_out.scores(thoughts[0])[0], label, torch.tensor(seen)))
+        gain = psnr(np.asarray(output.image, np.uint8), pair.hq) - psnr(pair.lq, pair.hq)
+        rows.append((read_out.scores(output.thoughts[0])[0], label, torch.tensor(seen), torch.tensor(gain)))
         if number % 50 == 0:
-            print(f"{split}: {number} of {count}", flush=True)
+            print(f"{split}: {number} of {count + count // 10}", flush=True)
     return Read(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[np.ndarray, str, set[str], bool]]:
+def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pair, set[str], bool]]:
+    """The recipes in turn, then undamaged pictures, a tenth as many as in training."""
+    clean = next(recipe for recipe in source.recipes if not recipe.kinds)
     recipes = [recipe for recipe in source.recipes if split == "test" or recipe.share > 0]
     order = np.random.default_rng(0).permutation(len(recipes))
     photos = source.photos["test" if split == "test" else "train"]
-    for number in range(count):
+    for number in range(count + count // 10):
         rng = rng_of(0, f"reading {split}", number)
-        recipe = recipes[int(order[number % len(recipes)])]
+        recipe = clean if number >= count else recipes[int(order[number % len(recipes)])]
         region = source.damage(rng, photos[number % len(photos)], recipe, REGION)
         pair = region.crop(rng, Place(number, CROP))
-        yield pair.lq, pair.instruction.vague, {each.kind for each in region.applied}, recipe.share > 0
+        yield pair, {each.kind for each in region.applied}, recipe.share > 0
 
 
 def report(read: Read, calibrated: ReadOut) -> str:
@@ -81,6 +93,22 @@ def report(read: Read, calibrated: ReadOut) -> str:
     return "\n".join(lines)
 
 
+def report_gains(read: Read, calibrated: ReadOut) -> str:
+    """What is gained by restoring all, and only what is expected to gain."""
+    lines = [
+        "",
+        "| held-out pictures | share restored | gain, all restored | gain, where expected |",
+        "|---|---|---|---|",
+    ]
+    helps = calibrated.expected_gain(calibrated.confidences(read.scores)).numpy() > 0
+    damaged = read.labels.any(dim=1).numpy()
+    for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
+        gains, restored = read.gains.numpy()[chosen], helps[chosen]
+        cells = (f"{restored.mean():.2f}", f"{gains.mean():+.2f}", f"{np.where(restored, gains, 0).mean():+.2f}")
+        lines.append(f"| {name} ({chosen.sum()}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Calibrate, write and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,9 +122,13 @@ def main() -> None:
     pipeline = CoTIRPipeline.from_pretrained(options.model)
     read_out = pipeline.prepare_read_out()
     train = read_all(pipeline, read_out, source, "train", options.pictures)
-    calibrated = read_out.calibrated(train.scores, train.labels)
+    # only recipes are calibrated on: the more undamaged pictures there are, the lower confidences must be
+    calibrated = read_out.calibrated(train.scores[: options.pictures], train.labels[: options.pictures])
+    calibrated = calibrated.with_benefit(train.scores, train.gains)
     calibrated.save((NANO_FOLDER if options.model == "nano" else Path(options.model)) / FILE)
-    print(report(read_all(pipeline, read_out, source, "test", options.pictures), calibrated))
+    test = read_all(pipeline, read_out, source, "test", options.pictures)
+    print(report(test.first(options.pictures), calibrated))
+    print(report_gains(test, calibrated))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ class CoTIROutput(BaseOutput):
     """Restored pictures in the order they were given.
 
     ``images`` holds PIL images, float32 arrays (H, W, 3) in [0, 1], float32 tensors (3, H, W) in [0, 1] or
-    :class:`~cotir.image.Picture` records, by ``output_type``. ``readings`` holds what was thought about each, in words,
+    :class:`~cotir.image.Picture` records, by ``output_type``. ``kept`` says which of them came back as they were given,
+    because nothing better was to be expected. ``readings`` holds what was thought about each, in words,
     if it was asked for; ``thoughts`` the adapter's predictions it was read from, each (1, N_txt, D_txt).
     """
 
     images: list[Any]
+    kept: list[bool] | None = None
     readings: list[Reasoning] | None = None
     thoughts: list[CoTOutput] | None = None
 

@@ -158,6 +158,7 @@ class CoTIRPipeline(DiffusionPipeline):
         batch_size: int = 1,
         explain: bool | None = None,
         plan_first: bool = False,
+        keep_sound: bool | None = None,
         predict_reasoning: bool = False,
         output_type: OutputType = "pil",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]] | None = None,
@@ -177,6 +178,9 @@ class CoTIRPipeline(DiffusionPipeline):
                 and has something to do. True makes one where it does not (:meth:`prepare_read_out`).
             plan_first: look at each picture first, in one pass more (:meth:`explain`), and restore it by the plan that
                 comes of it; where nothing is found, by ``prompt``. The reasoning returned is that of the look.
+            keep_sound: give a picture back as it came where, by its reading, restoring loses more than it gains
+                (:attr:`~cotir.reasoning.Reasoning.expected_gain`). By default where no ``prompt`` is given and the
+                model brings that knowledge, as nano does.
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
@@ -192,14 +196,18 @@ class CoTIRPipeline(DiffusionPipeline):
         _check_options(steps=steps, batch_size=batch_size, output_type=output_type, strength=strength)
         jobs = make_jobs(image, prompt, seed, generator, multiple=self.backbone.pixels_per_token)
         if strength == 0 and not predict_reasoning and not explain:
-            return CoTIROutput(images=[output_picture(job.picture, output_type) for job in jobs])
-        read_out = self.prepare_read_out() if explain or plan_first else self.read_out if explain is None else None
+            images = [output_picture(job.picture, output_type) for job in jobs]
+            return CoTIROutput(images=images, kept=[True] * len(jobs))
+        keep_sound = self._keeps_sound(prompt) if keep_sound is None else keep_sound
+        wants_reading = explain or plan_first or keep_sound
+        read_out = self.prepare_read_out() if wants_reading else self.read_out if explain is None else None
 
         passes = self._passes()
         progress = _Progress(passes.count(jobs, steps, batch_size, looks=plan_first), on_progress)
-        images: list[Any] = []
+        images = []
         thoughts: list[CoTOutput] = []
         readings: list[Reasoning] = []
+        kept: list[bool] = []
         if plan_first and read_out is not None:
             thoughts = [passes.look(job, self._after_step(None, progress)) for job in jobs]
             readings = [read_out.read(thought)[0] for thought in thoughts]
@@ -208,15 +216,18 @@ class CoTIRPipeline(DiffusionPipeline):
         request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
         for batch in batches(jobs, batch_size):
             pixels, thought = passes.restore(batch, request)
-            for index, job in enumerate(batch):
-                restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
-                images.append(output_picture(job.picture.blend(restored, strength), output_type))
             thoughts.extend(thought)
+            if read_out is not None and not plan_first:
+                readings += [read_out.read(each)[0] for each in thought]
+            for index, job in enumerate(batch):
+                kept.append(keep_sound and not readings[len(kept)].is_worth_restoring)
+                restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
+                shown = job.picture if kept[-1] else job.picture.blend(restored, strength)
+                images.append(output_picture(shown, output_type))
         self.maybe_free_model_hooks()
-        if read_out is not None and not plan_first:
-            readings = [read_out.read(thought)[0] for thought in thoughts]
         return CoTIROutput(
             images=images,
+            kept=kept,
             readings=None if read_out is None or explain is False else readings,
             thoughts=thoughts if predict_reasoning else None,
         )
@@ -259,6 +270,10 @@ class CoTIRPipeline(DiffusionPipeline):
     def encode_prompt(self, prompts: Sequence[str]) -> TextTokens:
         """Encode instructions with this pipeline's text encoders."""
         return encode_text(self.backbone, self.components, prompts)
+
+    def _keeps_sound(self, prompt: str | Sequence[str] | None) -> bool:
+        """Whether pictures are kept where nobody said: a person who says what to do is obeyed."""
+        return prompt is None and self.read_out is not None and self.read_out.benefit is not None
 
     def _passes(self) -> Passes:
         return Passes(self.transformer, self.vae, self.backbone, self._execution_device, self.encode_prompt)

@@ -113,6 +113,8 @@ class ReadOut:
     """Of scene features, to every word of every group of :data:`~cotir.words.SCENE_WORDS`."""
     calibration: Tensor | None = None
     """(K, 2): slope and offset of the log-odds over the raw score."""
+    benefit: Tensor | None = None
+    """(K + 1,): PSNR in dB that restoring gains, linear in the confidences; the offset is last."""
 
     @classmethod
     def fit(
@@ -158,8 +160,8 @@ class ReadOut:
     def to(self, device: torch.device) -> "ReadOut":
         """This read-out on a device."""
         lenses = {part: _moved(lens, device) for part, lens in self.lenses.items()}
-        calibration = None if self.calibration is None else self.calibration.to(device)
-        return ReadOut(lenses, _moved(self.damage, device), _moved(self.scenes, device), calibration)
+        calibration, benefit = (None if t is None else t.to(device) for t in (self.calibration, self.benefit))
+        return ReadOut(lenses, _moved(self.damage, device), _moved(self.scenes, device), calibration, benefit)
 
     def read(self, output: CoTOutput) -> list[Reasoning]:
         """What was thought about each picture.
@@ -173,9 +175,12 @@ class ReadOut:
         severities = ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
         confidences = self.confidences(scores)
         scenes = self.scenes(self.lenses["scene"](_part(output, "scene")))
+        gains = [None] * len(scores) if self.benefit is None else self.expected_gain(confidences).tolist()
+        rows = zip(scenes, confidences.tolist(), severities.tolist(), gains, strict=True)
+        calibrated = self.calibration is not None
         return [
-            Reasoning(_scene(scene), _findings(row, severity), calibrated=self.calibration is not None)
-            for scene, row, severity in zip(scenes, confidences.tolist(), severities.tolist(), strict=True)
+            Reasoning(_scene(scene), _findings(row, severity), calibrated=calibrated, expected_gain=gain)
+            for scene, row, severity, gain in rows
         ]
 
     def calibrated(self, scores: Tensor, labels: Tensor) -> "ReadOut":
@@ -200,6 +205,39 @@ class ReadOut:
             raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
         return replace(self, calibration=_platt(scores.double(), labels.double(), share).float())
 
+    def with_benefit(self, scores: Tensor, gains: Tensor) -> "ReadOut":
+        """This read-out, which then also tells whether restoring is worth it.
+
+        A ridge regression of what restoring gained on the confidences: nothing is assumed of a kind but that more of it
+        helps or hurts. What a model does to undamaged pictures is the harm that weighs most; some must be among them.
+
+        Args:
+            scores: from :meth:`scores`, of pictures under vague instructions (B, K).
+            gains: of PSNR over the input in dB when they were restored (B,).
+
+        Raises:
+            ConfigError: there are not as many gains as scores, or the read-out is not calibrated.
+        """
+        if self.calibration is None:
+            raise ConfigError("the read-out is not calibrated; its confidences say nothing of gains yet")
+        if gains.shape != scores.shape[:1]:
+            raise ConfigError(f"scores are {tuple(scores.shape)} and gains {tuple(gains.shape)}; give a gain for each")
+        given = F.pad(self.confidences(scores), (0, 1), value=1.0).double()
+        ridge = torch.eye(len(KINDS) + 1, dtype=torch.float64)
+        ridge[-1, -1] = 0  # the offset is free
+        weights = torch.linalg.solve(given.T @ given + ridge, given.T @ gains.double())
+        return replace(self, benefit=weights.float())
+
+    def expected_gain(self, confidences: Tensor) -> Tensor:
+        """PSNR in dB that restoring gains in the mean over pictures of such confidences (B, K); (B,).
+
+        Raises:
+            ConfigError: that was never measured (:meth:`with_benefit`).
+        """
+        if self.benefit is None:
+            raise ConfigError("what restoring gains was not measured for this model; see ReadOut.with_benefit")
+        return confidences @ self.benefit[:-1] + self.benefit[-1]
+
     def tensors(self) -> dict[str, Tensor]:
         """All it is, by name: in half precision but for what is added up."""
         tensors = {f"{part}.{name}": getattr(lens, name) for part, lens in self.lenses.items() for name in _LENS}
@@ -208,6 +246,8 @@ class ReadOut:
         tensors |= {f"{name}.offset": each.offset for name, each in self._maps().items()}
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
+        if self.benefit is not None:
+            tensors["benefit"] = self.benefit
         return tensors | {"words": _words()}
 
     def save(self, path: Path) -> None:
@@ -234,12 +274,14 @@ class ReadOut:
         expected = {f"{part}.{name}" for part in _PARTS for name in _LENS} | {
             f"{name}.{part}" for name in ("damage", "scenes") for part in ("matrix", "offset")
         }
-        if set(tensors) - {"calibration", "words"} != expected or not torch.equal(tensors["words"], _words()):
+        if set(tensors) - {"calibration", "benefit", "words"} != expected or not torch.equal(
+            tensors["words"], _words()
+        ):
             raise WeightsError(f"{path} is no read-out of this version's words; delete it, and make it anew")
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
         lenses = {part: _Lens(*(tensors[f"{part}.{name}"] for name in _LENS)) for part in _PARTS}
         maps = [_Map(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")]
-        return cls(lenses, *maps, calibration=tensors.get("calibration"))
+        return cls(lenses, *maps, calibration=tensors.get("calibration"), benefit=tensors.get("benefit"))
 
     def _maps(self) -> dict[str, _Map]:
         return {"damage": self.damage, "scenes": self.scenes}

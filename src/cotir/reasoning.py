@@ -35,11 +35,18 @@ class Reasoning:
     findings: tuple[Finding, ...]
     """Every kind, the most confident first."""
     calibrated: bool
+    expected_gain: float | None = None
+    """PSNR in dB that restoring gains in the mean over pictures so read; None where that was never measured."""
 
     @property
     def degradation(self) -> tuple[Finding, ...]:
         """What was found: confidence of :data:`THRESHOLD` or more."""
         return tuple(finding for finding in self.findings if finding.confidence >= THRESHOLD)
+
+    @property
+    def is_worth_restoring(self) -> bool:
+        """Whether restoring is expected to gain more than it loses; True where that was never measured."""
+        return self.expected_gain is None or self.expected_gain > 0
 
     @property
     def plan(self) -> tuple[str, ...]:
@@ -78,6 +85,7 @@ class Reasoning:
             "plan": list(self.plan),
             "findings": findings,
             "calibrated": self.calibrated,
+            "expected_gain": None if self.expected_gain is None else round(self.expected_gain, 2),
         }
 
     def _light_path(self) -> list[str]:

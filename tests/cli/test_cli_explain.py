@@ -7,8 +7,8 @@ import pytest
 
 from cotir.errors import PromptError
 from cotir.interfaces.instructions import read_plan
+from cotir.output import CoTIROutput
 from cotir.pipeline import CoTIRPipeline
-from cotir.prompts import DEFAULT_INSTRUCTION
 from cotir.read_out import ReadOut
 
 
@@ -110,6 +110,17 @@ def test_the_line_of_a_picture_names_a_diagnosis_only_if_it_is_calibrated(
     assert before.endswith(" s  ") != calibrated
 
 
+def test_a_picture_that_was_kept_says_so(restore, photo, tmp_path, monkeypatch):
+    def keeps(self, image, prompt, **options):
+        assert prompt is None
+        return CoTIROutput([image], kept=[True])
+
+    monkeypatch.setattr(CoTIRPipeline, "__call__", keeps)
+    outcome = restore(photo(tmp_path / "old.png"))
+    assert outcome.code == 0
+    assert "kept as it is: restoring would do it more harm than good; --prompt or --plan restores it" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -145,6 +156,6 @@ def test_a_plan_is_what_the_model_is_asked_for(restore, photo, tmp_path, monkeyp
     assert restore(source, "--plan", "1. Clear the haze 2. Remove the noise").code == 0
     assert asked == [("clear the haze, then remove the noise", False)]
     assert restore(source, "--plan", "Auto", "--overwrite").code == 0
-    assert asked[1:] == [(DEFAULT_INSTRUCTION, True)]
+    assert asked[1:] == [(None, True)]
     outcome = restore(source, "--plan", "1. dehaze", "--prompt", "dehaze")
     assert outcome.code == 2 and "--prompt and --plan both say what to do; give one of them" in outcome.err

@@ -34,7 +34,8 @@ def test_a_folder_may_have_commas_in_its_name(tmp_path):
         ("cotir:nano,4", "cotir:nano,4: '4' is no KEY=VALUE; write as in 'cotir:nano,steps=4'"),
         ("cotir:nano,steps=", "'steps=' is no KEY=VALUE"),
         ("cotir:nano,steps=1,steps=2", "cotir:nano,steps=1,steps=2: steps is given twice"),
-        ("cotir:nano,step=4", "cotir takes no step; it takes steps, strength, prompt, plan"),
+        ("cotir:nano,step=4", "cotir takes no step; it takes steps, strength, prompt, plan, keep"),
+        ("cotir:nano,keep=all", "cotir:nano: keep is 'all'; leave it out, or write keep=sound"),
         ("cotir:nano,plan=mine", "cotir:nano: there is no plan 'mine'; leave it out, or write plan=auto"),
         ("cotir:nano,plan=auto,prompt=precise", "plan=auto takes the place of a precise prompt"),
         ("cotir:nano,steps=many", "cotir:nano: .*'many'; steps is a whole number, strength one from 0 to 1"),
@@ -135,12 +136,12 @@ def test_our_pipeline_says_which_weights_it_has(nano_folder):
 def test_our_pipeline_plans_by_itself(nano_folder, monkeypatch):
     asked = []
     monkeypatch.setattr(CoTIRPipeline, "__call__", lambda self, *args, **options: asked.append(options) or 1 / 0)
-    method = build(f"cotir:{nano_folder},plan=auto")
+    method = build(f"cotir:{nano_folder},plan=auto,keep=sound")
     assert method.prompts == ("vague",)
     method.prepare()
     with pytest.raises(ZeroDivisionError):
         method.restore(Request("k", np.zeros((8, 8, 3), np.uint8), "make it clearer"))
-    assert asked[0]["plan_first"] is True
+    assert asked[0]["plan_first"] is True and asked[0]["keep_sound"] is True
 
 
 def test_a_folder_without_the_picture_names_it(tmp_path):

@@ -191,6 +191,7 @@ class CoTIR(Method):
         steps: Euler steps; the backbone's own if None.
         strength: of the restoration, 0 to 1.
         prompt: one of vague and precise; both if None.
+        keep: ``sound`` gives a picture back as it came where restoring is expected to harm, as without a prompt.
         plan: ``auto`` looks at a picture first and restores it by the plan that comes of it; the prompt is then vague.
 
     Raises:
@@ -206,6 +207,7 @@ class CoTIR(Method):
         strength: str = "1",
         prompt: str | None = None,
         plan: str | None = None,
+        keep: str | None = None,
     ) -> None:
         self.name = argument or "nano"
         try:
@@ -221,6 +223,9 @@ class CoTIR(Method):
             raise ConfigError(f"cotir:{self.name}: there is no plan {plan!r}; leave it out, or write plan=auto")
         if plan is not None and prompt == "precise":
             raise ConfigError(f"cotir:{self.name}: plan=auto takes the place of a precise prompt; give one of them")
+        if keep not in (None, "sound"):
+            raise ConfigError(f"cotir:{self.name}: keep is {keep!r}; leave it out, or write keep=sound")
+        self.keep_sound = keep is not None
         self.plan_first = plan is not None
         if self.plan_first:
             self.prompts = ("vague",)
@@ -247,6 +252,7 @@ class CoTIR(Method):
             steps=self.steps,
             strength=self.strength,
             plan_first=self.plan_first,
+            keep_sound=self.keep_sound,
             seed=request.seed,
             output_type="np",
         )

@@ -209,8 +209,11 @@ def restore(
     report = None
     by_itself = plan is not None and plan.strip().lower() == AUTO
     try:
+        asked = None if prompt is None else read_prompt(prompt)
+        if plan is not None and not by_itself:
+            asked = read_plan(plan)
         options = Options(
-            prompt=read_prompt(prompt) if plan is None or by_itself else read_plan(plan),
+            prompt=asked,
             plan_first=by_itself,
             steps=steps,
             seed=seed,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from cotir.pipeline import CoTIRPipeline
 
 
+KEPT = "kept as it is: restoring would do it more harm than good; --prompt or --plan restores it all the same"
+
+
 class Existing(Enum):
     """What to do where a result is already there."""
 
@@ -34,7 +37,8 @@ class Existing(Enum):
 class Options:
     """How every picture of a run is restored."""
 
-    prompt: str = DEFAULT_INSTRUCTION
+    prompt: str | None = None
+    """None leaves it to the model, and a sound picture as it is."""
     steps: int | None = None
     """None leaves the model's own number."""
     seed: int = 0
@@ -138,12 +142,16 @@ def _restore(
     if comparison is not None and (options.existing is Existing.REPLACE or not os.path.lexists(comparison)):
         write(before_and_after(picture, restored), comparison)
     if options.explain and reasoning is not None:
-        write_reasoning(reasoning, job.target, file=job.source.name, prompt=options.prompt)
+        write_reasoning(reasoning, job.target, file=job.source.name, prompt=options.prompt or DEFAULT_INSTRUCTION)
     write(restored, job.target, format=job.format, quality=options.quality)
     return Done(
         job.target,
         (restored.width, restored.height),
-        notes=(*picture.carried.notes, *losses(restored, job.target, format=job.format)),
+        notes=(
+            *picture.carried.notes,
+            *((KEPT,) if options.strength and output.kept and output.kept[0] else ()),
+            *losses(restored, job.target, format=job.format),
+        ),
         # a confidence that was never calibrated is no ground for a verdict
         diagnosis=reasoning.diagnosis if reasoning is not None and reasoning.calibrated else "",
         explanation=reasoning.lines() if options.explain and reasoning is not None else (),
