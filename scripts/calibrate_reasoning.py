@@ -30,6 +30,8 @@ from cotir.train.validation import psnr
 
 ROOT = Path(__file__).parents[1]
 CROP, REGION = 192, 256
+INVISIBLE = 45.0
+"""PSNR in dB above which nobody sees a difference: what is lost there is no harm."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Read:
     labels: torch.Tensor
     seen: torch.Tensor
     """Whether the recipe is one of training (B,)."""
-    gains: torch.Tensor
-    """PSNR over the input in dB when restored (B,)."""
+    before: torch.Tensor
+    """PSNR of the input in dB (B,)."""
+    after: torch.Tensor
+    """PSNR of the restored picture in dB (B,)."""
 
     def first(self, count: int) -> "Read":
         """The first pictures, in the order of :func:`_pictures`: those of the recipes."""
@@ -56,8 +60,8 @@ def read_all(pipeline: CoTIRPipeline, read_out: ReadOut, source: PhotoSource, sp
         output = pipeline(pair.lq, words, explain=False, predict_reasoning=True, output_type="pil")
         assert output.thoughts is not None  # asked for
         label = torch.tensor([float(kind in kinds) for kind in KINDS])
-        gain = psnr(np.asarray(output.image, np.uint8), pair.hq) - psnr(pair.lq, pair.hq)
-        rows.append((read_out.scores(output.thoughts[0])[0], label, torch.tensor(seen), torch.tensor(gain)))
+        levels = (psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(output.image, np.uint8)))
+        rows.append((read_out.scores(output.thoughts[0])[0], label, torch.tensor(seen), *map(torch.tensor, levels)))
         if number % 50 == 0:
             print(f"{split}: {number} of {count + count // 10}", flush=True)
     return Read(*(torch.stack(column) for column in zip(*rows, strict=True)))
@@ -103,7 +107,7 @@ def report_gains(read: Read, calibrated: ReadOut) -> str:
     helps = calibrated.expected_gain(calibrated.confidences(read.scores)).numpy() > 0
     damaged = read.labels.any(dim=1).numpy()
     for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
-        gains, restored = read.gains.numpy()[chosen], helps[chosen]
+        gains, restored = (read.after - read.before).numpy()[chosen], helps[chosen]
         cells = (f"{restored.mean():.2f}", f"{gains.mean():+.2f}", f"{np.where(restored, gains, 0).mean():+.2f}")
         lines.append(f"| {name} ({chosen.sum()}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -124,7 +128,8 @@ def main() -> None:
     train = read_all(pipeline, read_out, source, "train", options.pictures)
     # only recipes are calibrated on: the more undamaged pictures there are, the lower confidences must be
     calibrated = read_out.calibrated(train.scores[: options.pictures], train.labels[: options.pictures])
-    calibrated = calibrated.with_benefit(train.scores, train.gains)
+    gains = train.after.clamp(max=INVISIBLE) - train.before.clamp(max=INVISIBLE)
+    calibrated = calibrated.with_benefit(train.scores, gains)
     calibrated.save((NANO_FOLDER if options.model == "nano" else Path(options.model)) / FILE)
     test = read_all(pipeline, read_out, source, "test", options.pictures)
     print(report(test.first(options.pictures), calibrated))
