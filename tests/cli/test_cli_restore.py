@@ -14,7 +14,6 @@ from cotir import files
 from cotir.interfaces.cli import app
 from cotir.output import CoTIROutput
 from cotir.pipeline import CoTIRPipeline
-from cotir.prompts import DEFAULT_INSTRUCTION
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def test_notes_of_reading_are_told(restore, tmp_path):
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ((), DEFAULT_INSTRUCTION),
+        ((), None),  # the pipeline's own, under which it keeps what it would harm
         (("--prompt", "remove  the haze"), "remove the haze"),
         (("--prompt", "FILE"), "be bold"),
     ],
@@ -252,7 +251,7 @@ def test_large_pictures_report_every_window(photo, restore, tmp_path, monkeypatc
     heard = []
     monkeypatch.setattr("cotir.interfaces.report.Report.progress", lambda self, *counts: heard.append(counts))
     assert restore(photo(tmp_path / "wide.png", (16, 400, 3))).code == 0
-    assert heard == [(1, 2), (2, 2)]
+    assert heard == [(1, 3), (2, 3), (3, 3)]  # the picture made smaller, then two windows
 
 
 def test_terminal_gets_a_bar_and_red_errors(photo, nano_folder, tmp_path):
