@@ -26,6 +26,7 @@ from torch import Tensor
 
 from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone
+from cotir.calibration import platt, ridge
 from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
 from cotir.identity import text_identity
@@ -203,7 +204,7 @@ class ReadOut:
         lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
         if lacking:
             raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
-        return replace(self, calibration=_platt(scores.double(), labels.double(), share).float())
+        return replace(self, calibration=platt(scores.double(), labels.double(), share).float())
 
     def with_benefit(self, scores: Tensor, gains: Tensor) -> "ReadOut":
         """This read-out, which then also tells whether restoring is worth it.
@@ -222,10 +223,7 @@ class ReadOut:
             raise ConfigError("the read-out is not calibrated; its confidences say nothing of gains yet")
         if gains.shape != scores.shape[:1]:
             raise ConfigError(f"scores are {tuple(scores.shape)} and gains {tuple(gains.shape)}; give a gain for each")
-        given = F.pad(self.confidences(scores), (0, 1), value=1.0).double()
-        ridge = torch.eye(len(KINDS) + 1, dtype=torch.float64)
-        ridge[-1, -1] = 0  # the offset is free
-        weights = torch.linalg.solve(given.T @ given + ridge, given.T @ gains.double())
+        weights = ridge(self.confidences(scores).double(), gains.double())
         return replace(self, benefit=weights.float())
 
     def expected_gain(self, confidences: Tensor) -> Tensor:
@@ -341,31 +339,6 @@ def _words() -> Tensor:
     """A number for the kinds and words that a read-out's columns stand for (1,)."""
     digest = hashlib.sha256(json.dumps([KINDS, SCENE_WORDS]).encode()).digest()
     return torch.tensor([int.from_bytes(digest[:7], "big")])
-
-
-def _platt(scores: Tensor, labels: Tensor, share: Tensor) -> Tensor:
-    """Slopes and offsets (K, 2) of the most probable logistic models, under a prior on the slopes' spread."""
-    spread = scores.std(dim=0).clamp_min(1e-6)
-    middle = scores.mean(dim=0)
-    common = torch.zeros((), dtype=scores.dtype, requires_grad=True)
-    own = torch.zeros_like(share, requires_grad=True)
-    offset = torch.logit(share).clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([common, own, offset], max_iter=200, line_search_fn="strong_wolfe")
-
-    def slope() -> Tensor:
-        return common.exp() * own.exp()
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        logits = (scores - middle) / spread * slope() + offset
-        found = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") + own.square().sum()
-        found.backward()
-        return found
-
-    optimizer.step(loss)  # pyright: ignore[reportArgumentType] - the closure may return a tensor
-    with torch.no_grad():
-        slopes = slope() / spread
-        return torch.stack([slopes, offset - slopes * middle], dim=1)
 
 
 def _part(output: CoTOutput, part: str) -> Tensor:
