@@ -26,9 +26,9 @@ class CoTIROutput(BaseOutput):
     """
 
     images: list[Any]
-    kept: list[bool] | None = None
     readings: list[Reasoning] | None = None
     thoughts: list[CoTOutput] | None = None
+    kept: list[bool] | None = None
 
     @property
     def image(self) -> Any:
