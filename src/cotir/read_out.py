@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cotir.adapter import CoTOutput
@@ -30,6 +29,7 @@ from cotir.calibration import platt, ridge
 from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
 from cotir.identity import text_identity
+from cotir.lens import Lens, LinearMap
 from cotir.phrase_bank import KINDS, draw_bank
 from cotir.reasoning import Finding, Reasoning
 from cotir.storage import read_safetensors, write_safetensors
@@ -39,78 +39,19 @@ FILE = "reasoning.safetensors"
 """Of a read-out, in a model's folder."""
 
 _BANK = 2000
-_POSITIONS = 48
-_SELDOM = 0.25
-"""Positions that a smaller share of the traces reach are not looked at."""
-_RANK = 128
-"""Principal directions of the embeddings that are looked at."""
-_RIDGE = 5.0
-"""Of the mean variance of a feature. Any from 1 to 10 reads as well; much less follows the bank's noise."""
 _BATCH = 64
 _PARTS = ("scene", "degradation", "plan")
 _LENS = ("mean", "basis", "weight")
 
 
 @dataclass(frozen=True)
-class _Lens:
-    """Turns embeddings of one part into features: unit tokens, centred by position, in principal directions."""
-
-    mean: Tensor
-    """(T, D) of the bank's unit tokens."""
-    basis: Tensor
-    """(D, R)."""
-    weight: Tensor
-    """(T,) root of the share of traces that reach the position."""
-
-    def __call__(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, T R) of embeddings (B, N, D); padding carries nothing where a mask (B, N) is given."""
-        unit = F.normalize(embeddings[:, : len(self.mean)].float(), dim=-1)
-        centred = unit - self.mean
-        if mask is not None:
-            centred = centred * mask[:, : len(self.mean), None]
-        return ((centred @ self.basis) * self.weight[:, None]).flatten(1)
-
-    @classmethod
-    def fitted(cls, tokens: TextTokens) -> "_Lens":
-        """To a bank's embeddings."""
-        mask = tokens.mask.float()
-        reach = mask.mean(dim=0)
-        count = min(_POSITIONS, int((reach >= _SELDOM).sum()))
-        unit, mask = F.normalize(tokens.embeddings[:, :count].float(), dim=-1), mask[:, :count]
-        mean = (unit * mask[..., None]).sum(dim=0) / mask.sum(dim=0)[:, None]
-        centred = ((unit - mean) * mask[..., None]).flatten(0, 1)
-        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors
-        return cls(mean, directions[:, -_RANK:].contiguous(), reach[:count].sqrt())
-
-
-@dataclass(frozen=True)
-class _Map:
-    """A ridge regression: features (B, F) to values (B, V)."""
-
-    matrix: Tensor
-    offset: Tensor
-
-    def __call__(self, features: Tensor) -> Tensor:
-        return features @ self.matrix + self.offset
-
-    @classmethod
-    def fitted(cls, features: Tensor, values: Tensor) -> "_Map":
-        """In the dual form: there are fewer traces than features."""
-        mean = values.mean(dim=0)
-        kernel = features @ features.T / len(features)
-        ridge = _RIDGE * kernel.trace() / len(kernel)
-        dual = torch.linalg.solve(kernel + ridge * torch.eye(len(kernel)), (values - mean) / len(features))
-        return cls(features.T @ dual, mean)
-
-
-@dataclass(frozen=True)
 class ReadOut:
     """Reads reasoning for one text encoder, and is calibrated for one model or none."""
 
-    lenses: Mapping[str, _Lens]
-    damage: _Map
+    lenses: Mapping[str, Lens]
+    damage: LinearMap
     """Of degradation and plan features, to presence and to presence times severity of every kind (2 K)."""
-    scenes: _Map
+    scenes: LinearMap
     """Of scene features, to every word of every group of :data:`~cotir.words.SCENE_WORDS`."""
     calibration: Tensor | None = None
     """(K, 2): slope and offset of the log-odds over the raw score."""
@@ -142,12 +83,12 @@ class ReadOut:
                 done += len(chunks[-1].mask)
                 on_progress(done, total)
             tokens = TextTokens(torch.cat([c.embeddings for c in chunks]), torch.cat([c.mask for c in chunks]))
-            lenses[part] = _Lens.fitted(tokens)
+            lenses[part] = Lens.fitted(tokens)
             features[part] = lenses[part](tokens.embeddings, tokens.mask)
         damage = torch.tensor([trace.damage_values() for trace in bank])
         scenes = torch.tensor([trace.scene_values() for trace in bank])
         both = torch.cat([features["degradation"], features["plan"]], dim=1)
-        return cls(lenses, _Map.fitted(both, damage), _Map.fitted(features["scene"], scenes))
+        return cls(lenses, LinearMap.fitted(both, damage), LinearMap.fitted(features["scene"], scenes))
 
     def scores(self, output: CoTOutput) -> Tensor:
         """Raw presence of every kind (B, K); about a probability, before calibration."""
@@ -277,11 +218,11 @@ class ReadOut:
         ):
             raise WeightsError(f"{path} is no read-out of this version's words; delete it, and make it anew")
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
-        lenses = {part: _Lens(*(tensors[f"{part}.{name}"] for name in _LENS)) for part in _PARTS}
-        maps = [_Map(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")]
+        lenses = {part: Lens(*(tensors[f"{part}.{name}"] for name in _LENS)) for part in _PARTS}
+        maps = [LinearMap(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")]
         return cls(lenses, *maps, calibration=tensors.get("calibration"), benefit=tensors.get("benefit"))
 
-    def _maps(self) -> dict[str, _Map]:
+    def _maps(self) -> dict[str, LinearMap]:
         return {"damage": self.damage, "scenes": self.scenes}
 
     def _damage(self, output: CoTOutput) -> Tensor:
@@ -352,7 +293,7 @@ def _there(output: CoTOutput, part: str) -> Tensor:
     return tensor
 
 
-R = TypeVar("R", _Lens, _Map)
+R = TypeVar("R", Lens, LinearMap)
 
 
 def _moved(record: R, device: torch.device) -> R:
