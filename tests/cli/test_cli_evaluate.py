@@ -125,6 +125,7 @@ def test_report_writes_the_page_again(run, cotir, folders):
 
 
 def test_real_photos_need_no_originals(cotir, folders, nano_folder):
+    (folders / "lq" / "notes.txt").write_text("of the scans")
     outcome = cotir(
         "eval",
         "--real",
@@ -137,6 +138,8 @@ def test_real_photos_need_no_originals(cotir, folders, nano_folder):
         folders / "r",
     )
     assert outcome.code == 0
+    assert "left out, for they are no pictures: " in outcome.err
+    assert "notes.txt" in outcome.err
     rows = read_results(folders / "r")
     assert {row.prompt for row in rows if row.method != "identity"} == {"vague"}
     assert set(rows[0].metrics) == {"noise_level", "blur_level", "contrast", "colourfulness"}

@@ -62,6 +62,14 @@ def test_photos_have_no_reference(folders):
     assert {case.group for case in tests.cases} == {"real"}
 
 
+def test_files_that_are_no_pictures_are_known(folders):
+    lq, hq = folders
+    for path in (lq / "notes.txt", hq / "scan.xcf", hq / ".DS_Store"):
+        path.write_bytes(b"")
+    assert of_folders(lq, hq).ignored == (lq / "notes.txt", hq / "scan.xcf")
+    assert of_photos(hq).first(1).ignored == (hq / "scan.xcf",)
+
+
 def test_first_spreads_over_the_set_and_is_another_set(tests):
     few = tests.first(3)
     assert len(few.cases) == 3

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -69,6 +69,8 @@ class TestSet:
     fingerprint: str
     cases: tuple[Case, ...]
     has_reference: bool
+    ignored: tuple[Path, ...] = ()
+    """Files of the folders that are no pictures, by their endings."""
 
     def first(self, count: int | None) -> "TestSet":
         """At most ``count`` pictures, spread over the set; all of them if None."""
@@ -76,7 +78,7 @@ class TestSet:
             return self
         places = np.linspace(0, len(self.cases) - 1, count).round().astype(int)
         cases = tuple(self.cases[place] for place in places)
-        return TestSet(self.name, digest([self.fingerprint, *(case.key for case in cases)]), cases, self.has_reference)
+        return replace(self, fingerprint=digest([self.fingerprint, *(case.key for case in cases)]), cases=cases)
 
 
 def of_bench(root: Path) -> TestSet:
@@ -123,7 +125,8 @@ def of_folders(lq: Path, hq: Path) -> TestSet:
             + "; ".join(troubles[:5])
             + ("; ..." if len(troubles) > 5 else "")
         )
-    return TestSet(f"{lq} and {hq}", fingerprint([*inputs.values(), *wanted.values()]), cases, has_reference=True)
+    mark = fingerprint([*inputs.values(), *wanted.values()])
+    return TestSet(f"{lq} and {hq}", mark, cases, has_reference=True, ignored=(*_no_pictures(lq), *_no_pictures(hq)))
 
 
 def of_photos(folder: Path) -> TestSet:
@@ -134,7 +137,8 @@ def of_photos(folder: Path) -> TestSet:
     """
     found = find_pictures(folder)
     cases = tuple(Case(key, REAL, REAL, None, (), key, None, _FileLoader(found[key], None)) for key in sorted(found))
-    return TestSet(str(folder), fingerprint(found.values()), cases, has_reference=False)
+    mark = fingerprint(found.values())
+    return TestSet(str(folder), mark, cases, has_reference=False, ignored=_no_pictures(folder))
 
 
 def find_pictures(folder: Path) -> dict[str, Path]:
@@ -155,6 +159,12 @@ def find_pictures(folder: Path) -> dict[str, Path]:
             raise ConfigError(f"{folder}: {found[path.stem].name} and {path.name} have one name; keep one of them")
         found[path.stem] = path
     return found
+
+
+def _no_pictures(folder: Path) -> tuple[Path, ...]:
+    """Files that :func:`find_pictures` passes over; hidden ones are nobody's pictures."""
+    files_there = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return tuple(path for path in files_there if path.suffix.lower() not in files.SUFFIXES)
 
 
 def read_pixels(path: Path) -> Pixels:

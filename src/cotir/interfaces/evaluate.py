@@ -121,6 +121,7 @@ def evaluate(
             _compat(compat, hq, method or [], metric, metrics)
             return
         tests = _tests(bench, lq, hq, real).first(limit)
+        _tell_ignored(tests)
         chosen = _metrics(metric, metrics or ("default" if tests.has_reference else "real"), tests.has_reference)
         if not method:
             raise ConfigError("name at least one method, as in --method cotir:nano")
@@ -170,6 +171,13 @@ def _tests(bench: Path | None, lq: Path | None, hq: Path | None, real: Path | No
     if lq is None or hq is None:
         raise ConfigError("--lq and --hq belong together: damaged pictures and their originals")
     return cases.of_folders(lq, hq)
+
+
+def _tell_ignored(tests: "TestSet") -> None:
+    from cotir.evaluate.cases import listed
+
+    if tests.ignored:
+        say(f"left out, for they are no pictures: {listed(map(legible, tests.ignored))}", "yellow", error=True)
 
 
 def _metrics(names: list[str] | None, set_name: str, has_reference: bool) -> "tuple[Metric, ...]":
