@@ -2,17 +2,18 @@ import pytest
 import torch
 
 from cotir.backbones import NANO
-from cotir.nano import CoTNanoTransformer2DModel
+from cotir.nano import CoTNanoTransformer2DModel, ToneMap
 
 ROWS, COLUMNS = 3, 4
 
 
-@pytest.fixture
-def model():
+SHAPE = {"width": 8, "blocks": (1, 1, 1), "num_single_layers": 1, "num_attention_heads": 1}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tone"])
+def model(request):
     torch.manual_seed(0)
-    return CoTNanoTransformer2DModel(
-        width=8, blocks=(1, 1, 1), num_single_layers=1, num_attention_heads=1, joint_attention_dim=16, cot_depth=1
-    ).eval()
+    return CoTNanoTransformer2DModel(**SHAPE, tone=request.param, joint_attention_dim=16, cot_depth=1).eval()
 
 
 def run(model, target, reference, text, time, **options):
@@ -69,6 +70,8 @@ def test_every_parameter_learns(model, tokens):
     for gate in ("scene_gate", "degradation_gate", "plan_gate"):
         torch.nn.init.ones_(getattr(model.trunk.cot_adapter, gate))
     torch.nn.init.normal_(model.exit.weight)
+    if model.tone_map is not None:
+        torch.nn.init.normal_(model.tone_map.tell.weight)
     output = run(model, target, reference, text, 0.5, predict_reasoning=True)
     thoughts = output.reasoning
     loss = sum(x.square().sum() for x in (output.sample, thoughts.scene, thoughts.degradation, thoughts.plan))
@@ -92,3 +95,42 @@ def test_save_and_load_is_exact(model, tokens, tmp_path):
     model.save_pretrained(tmp_path)
     again = CoTNanoTransformer2DModel.from_pretrained(tmp_path)
     assert torch.equal(run(model, target, reference, text, 1.0).sample, run(again, target, reference, text, 1.0).sample)
+
+
+@pytest.fixture
+def tone_map():
+    torch.manual_seed(0)
+    return ToneMap(6, hidden=4)
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({}, lambda y: y),
+        ({"curve": [0.5] * 3}, lambda y: y + 0.5 * y * (1 - y)),
+        ({"gain": [0.7, 0.0, -0.7]}, lambda y: y * torch.tensor([0.7, 0.0, -0.7])[:, None, None].exp()),
+        ({"mixture": [0, 1, 0, 0, 0, 0, 0, 0, 0]}, lambda y: torch.stack([y[:, 0] + y[:, 1], y[:, 1], y[:, 2]], 1)),
+        ({"offset": [0.1, 0.0, 0.0]}, lambda y: y + torch.tensor([0.1, 0.0, 0.0])[:, None, None]),
+    ],
+    ids=["nothing", "curve", "gain", "mixture", "offset"],
+)
+def test_the_tone_map_does_what_it_is_told(told, wanted, tone_map):
+    sizes = zip(("curve", "gain", "mixture", "offset"), ToneMap.PARTS, strict=True)
+    numbers = [torch.tensor(told.get(name, [0.0] * size)) for name, size in sizes]
+    with torch.no_grad():
+        tone_map.tell.bias.copy_(torch.cat(numbers))
+    y = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(2))
+    mapped = tone_map(2 * y - 1, torch.zeros(2, 2, 3, 6))
+    # a gain is bounded softly, which a small one hardly feels
+    torch.testing.assert_close((mapped + 1) / 2, wanted(y), rtol=0.02 if "gain" in told else 0, atol=1e-6)
+
+
+def test_the_tone_map_changes_slowly_and_its_gain_is_bounded(tone_map):
+    tokens = torch.randn(1, 2, 3, 6, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        tone_map.tell.weight[3:6].fill_(1e4)
+        brightness = (tone_map(torch.zeros(1, 3, 16, 24), tokens) + 1) / 2
+    assert 0.5 / 20.1 <= float(brightness.min()) < float(brightness.max()) <= 0.5 * 20.1
+    steps = brightness.log().diff(dim=-1).abs()
+    # from one bound to the other takes a whole token
+    assert 0.5 < float(steps.max()) <= 2 * ToneMap.LARGEST / 8 + 1e-4

@@ -4,14 +4,17 @@ Bare patches learn local damage slowly on a CPU, so gated convolutions work at f
 FLUX trunk reads and writes at one eighth, where it reasons with the text. Tokens go in and tokens come out, so the
 pipeline cannot tell nano from the large sizes.
 
-The network predicts a residual on the reference, ``x_1 = x_c + r``, and returns the velocity ``(x_t - x_1) / t``. The
-last convolution starts at zero: an untrained nano returns its input unchanged. At t = 1 the target tokens are pure
-noise and carry nothing, so one step from there is the posterior mean.
+The network predicts the clean picture, ``x_1 = T(x_c + r)``, and returns the velocity ``(x_t - x_1) / t``. The residual
+r on the reference mends what is local; the tone map T, of which every token tells its own, mends light and colour: a
+picture eight times too dark is eight times too dark everywhere, which no sum of convolutions says as briefly. Both
+start as nothing: an untrained nano returns its input unchanged. At t = 1 the target tokens are pure noise and carry
+nothing, so one step from there is the posterior mean.
 
 Shapes: B batch, N tokens of the target (and as many of the reference), C = 3 p^2 latent channels, p patch size.
 """
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
@@ -53,6 +56,45 @@ class GatedConvBlock(nn.Module):
         return x + self.out(signal * gate.sigmoid())
 
 
+class ToneMap(nn.Module):
+    """A change of light and colour that differs slowly over the picture.
+
+    On pixels y in [0, 1], channel by channel where no matrix is: a curve ``y + q y (1 - y)`` (after Zero-DCE, Guo et
+    al. 2020), a gain and a mixture of channels ``e^g (y + M y)``, an offset ``+ o``. Every token gives its q, g, M and
+    o; between tokens they are interpolated, as the coefficients of a bilateral grid (Gharbi et al. 2017). It starts
+    as the identity.
+
+    Args:
+        channels: of a token.
+        hidden: width of the layer that reads it.
+    """
+
+    LARGEST = 3.0
+    """Bound of g: gains of 1/20 to 20."""
+    PARTS = (3, 3, 9, 3)
+    """Numbers of q, g, M and o."""
+
+    def __init__(self, channels: int, hidden: int = 96) -> None:
+        super().__init__()
+        self.read = nn.Linear(channels, hidden)
+        self.tell = nn.Linear(hidden, sum(self.PARTS))
+        nn.init.zeros_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)
+
+    def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) in [-1, 1] to such, by tokens (B, h, w, channels)."""
+        curve, gain, mixture, offset = self.tell(F.silu(self.read(tokens))).split(self.PARTS, dim=-1)
+        gain = self.LARGEST * (gain / self.LARGEST).tanh()
+        told = rearrange(torch.cat([curve, gain, mixture, offset], dim=-1), "B h w c -> B c h w")
+        told = F.interpolate(told, pixels.shape[-2:], mode="bilinear", align_corners=False)
+        curve, gain, mixture, offset = told.split(self.PARTS, dim=1)
+        y = (pixels + 1) / 2
+        y = y + curve * y * (1 - y)
+        mixed = (mixture.unflatten(1, (3, 3)) * y[:, None]).sum(dim=2)
+        y = gain.exp() * (y + mixed) + offset
+        return 2 * y - 1
+
+
 class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
     """See the module's docstring.
 
@@ -61,6 +103,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         width: channels of the skin at full resolution; doubled at every level.
         blocks: gated convolution blocks at full, half and quarter resolution, on the way down and again on the way up.
         separable: whether the blocks of each resolution are separable.
+        tone: whether there is a tone map; without one T is the identity.
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
@@ -76,6 +119,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         width: int = 24,
         blocks: tuple[int, int, int] = (2, 2, 3),
         separable: tuple[bool, bool, bool] = (False, False, False),
+        tone: bool = False,
         num_layers: int = 1,
         num_single_layers: int = 3,
         attention_head_dim: int = 32,
@@ -122,6 +166,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.exit.weight)
         assert self.exit.bias is not None  # it has one by default
         nn.init.zeros_(self.exit.bias)
+        self.tone_map = ToneMap(trunk_channels) if tone else None
 
     @property
     def latent_channels(self) -> int:
@@ -177,6 +222,8 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
                 features = block(features, summary)
 
         clean = reference + self.exit(features)
+        if self.tone_map is not None:
+            clean = self.tone_map(clean, thought.sample.unflatten(1, (rows, columns)))
         velocity = self._to_tokens((target - clean) / time)
         return CoTTransformerOutput(sample=velocity, reasoning=thought.reasoning)
 

@@ -79,7 +79,7 @@ def test_training_sees_all_types_but_the_unseen_ones(source):
 
 def test_crops_lie_anywhere_inside_the_region(map_photos, tmp_path):
     clean = write_recipes(tmp_path / "recipes.yaml", "clean: true\n")
-    source = PhotoSource(photo_config(map_photos, clean, held_out=0), seed=0)
+    source = PhotoSource(photo_config(map_photos, clean, held_out=0, downscale=0), seed=0)
     corners = set()
     for position in range(100):
         hq = source[Place(position, SIDE - 2)].hq // 5
@@ -88,6 +88,18 @@ def test_crops_lie_anywhere_inside_the_region(map_photos, tmp_path):
         assert set(np.diff(rows)) == {1}
         corners.add((int(rows.min()), int(columns.min())))
     assert corners == {(top, left) for top in range(3) for left in range(3)}
+
+
+def test_crops_that_are_averaged_down_show_more_of_the_region(map_photos, tmp_path):
+    clean = write_recipes(tmp_path / "recipes.yaml", "clean: true\n")
+    source = PhotoSource(photo_config(map_photos, clean, held_out=0, downscale=1), seed=0)
+    shown = set()
+    for position in range(60):
+        pair = source[Place(position, SIDE // 2)]
+        assert pair.hq.shape == pair.lq.shape == (SIDE // 2, SIDE // 2, 3)
+        columns = pair.hq[0, :, 0].astype(float) / 5
+        shown.add(round(abs(columns[-1] - columns[0]) / (SIDE // 2 - 1), 1))
+    assert {1.0, 2.0} < shown <= set(np.arange(1, 2.01, 0.1).round(1))  # pixels of the region in one
 
 
 def test_a_crop_may_be_the_whole_region(source):

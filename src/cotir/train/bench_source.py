@@ -11,7 +11,7 @@ from cotir.bench.shards import Bench, Shuffle
 from cotir.errors import ConfigError, ImageError, PromptError
 from cotir.prompts import Instruction
 from cotir.train.config import DataConfig
-from cotir.train.pairs import Pair, Pixels, Place, Source, digest, rng_of
+from cotir.train.pairs import Pair, Pixels, Place, Source, crop_of, digest, rng_of
 
 
 class BenchSource(Source):
@@ -59,18 +59,13 @@ class BenchSource(Source):
         hq, lq = (_decode(data, f"{key}.{part}.png") for data, part in ((sample.hq, "hq"), (sample.lq, "lq")))
         if hq.shape != lq.shape or min(hq.shape[:2]) < place.crop:
             raise ImageError(f"{key}: HQ is {hq.shape[:2]} and LQ {lq.shape[:2]}; a crop of {place.crop} needs both")
-        if rng.random() < self.config.downscale:
-            side = int(rng.integers(place.crop, min(hq.shape[:2]) + 1))
-            hq, lq = (cast(Pixels, cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA)) for each in (hq, lq))
-        top, left = (int(rng.integers(side - place.crop + 1)) for side in hq.shape[:2])
-        box = np.s_[top : top + place.crop, left : left + place.crop]
+        pictures = crop_of(rng, hq, lq, place.crop, self.config.downscale)
         meta = sample.meta
         words = meta.instruction
         if bench is self.bench:
             precise = self.precise[meta.deg]
             vague = self.vague[int(rng.integers(len(self.vague)))]
             words = Instruction(vague, precise[int(rng.integers(len(precise)))])
-        pictures = np.ascontiguousarray(hq[box]), np.ascontiguousarray(lq[box])
         return Pair(*pictures, meta.deg, words, meta.trace, place.position)
 
 

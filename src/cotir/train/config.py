@@ -65,7 +65,7 @@ class DataConfig(Strict):
     """Side in pixels that is damaged at once, so that rain and haze have their scale; crops are cut from it."""
     crops_per_region: Count = 4
     downscale: Unit = 0.3
-    """Share of the crops of a bench that are averaged down before, where its pictures are larger than the crop."""
+    """Share of the crops that are cut larger and averaged down, where pictures or regions are larger than the crop."""
     balanced: bool = True
     """A bench's types equally often, instead of its samples."""
     photo_mb: Positive = 1024.0

@@ -19,7 +19,7 @@ from cotir.words import NO_DAMAGE, NO_PLAN
 DAMAGED = 0.6
 """Share of the pairs that add or remove damage; the others are edits."""
 SEVERITIES = (0.3, 1.0)
-GENERATION = 1
+GENERATION = 2
 """Raised when the same seed gives other pairs than before."""
 
 

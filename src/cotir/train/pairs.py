@@ -9,8 +9,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
@@ -90,6 +91,28 @@ class Source(Dataset[Pair], ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of what the pairs are made from."""
+
+
+def crop_of(rng: np.random.Generator, hq: Pixels, lq: Pixels, crop: int, downscale: float) -> tuple[Pixels, Pixels]:
+    """A square of both pictures at one place, HQ and LQ.
+
+    Args:
+        rng: what is drawn from.
+        hq: clean picture, no side of it smaller than ``crop``.
+        lq: damaged picture of its size.
+        crop: side of the square in pixels.
+        downscale: share of the squares that are cut larger, up to the whole picture, and averaged down, so that they
+            show more of it. A damaged picture is restored smaller, too, where it is large (:mod:`cotir.scales`).
+    """
+    side, largest = crop, min(hq.shape[:2])
+    if largest > crop and rng.random() < downscale:
+        side = int(rng.integers(crop, largest)) + 1
+    top, left = (int(rng.integers(whole - side + 1)) for whole in hq.shape[:2])
+    box = np.s_[top : top + side, left : left + side]
+    if side == crop:
+        return np.ascontiguousarray(hq[box]), np.ascontiguousarray(lq[box])
+    small = [cv2.resize(each[box], (crop, crop), interpolation=cv2.INTER_AREA) for each in (hq, lq)]
+    return cast(Pixels, small[0]), cast(Pixels, small[1])
 
 
 def rng_of(seed: int, what: str, number: int) -> np.random.Generator:

@@ -18,7 +18,7 @@ from cotir.files import decode
 from cotir.image import quantise
 from cotir.prompts import Instruction, ReasoningTrace
 from cotir.train.config import DataConfig
-from cotir.train.pairs import Pair, Pixels, Place, Source, digest, rng_of
+from cotir.train.pairs import Pair, Pixels, Place, Source, crop_of, digest, rng_of
 
 BLOCK = 64
 """Regions whose crops are mixed with one another, so that a batch seldom holds two of one region."""
@@ -40,17 +40,15 @@ class Region:
         """The words about a crop of it."""
         raise NotImplementedError
 
-    def crop(self, rng: np.random.Generator, place: Place) -> Pair:
-        """A crop of it, anywhere, with words of its own.
+    def crop(self, rng: np.random.Generator, place: Place, downscale: float = 0.0) -> Pair:
+        """A crop of it, anywhere, with words of its own; see :func:`cotir.train.pairs.crop_of`.
 
         Raises:
             ImageError: the crop is larger.
         """
         if min(self.hq.shape[:2]) < place.crop:
             raise ImageError(f"{self.file}: gives {self.hq.shape[:2]} pixels, too few for a crop of {place.crop}")
-        top, left = (int(rng.integers(side - place.crop + 1)) for side in self.hq.shape[:2])
-        box = np.s_[top : top + place.crop, left : left + place.crop]
-        hq, lq = np.ascontiguousarray(self.hq[box]), np.ascontiguousarray(self.lq[box])
+        hq, lq = crop_of(rng, self.hq, self.lq, place.crop, downscale)
         return Pair(hq, lq, self.deg, *self.say(rng, hq), place.position)
 
 
@@ -93,7 +91,7 @@ class PhotoRegions(Source):
         block, slot = divmod(place.position, BLOCK * per_region)
         mixed = int(permutation(self.seed, block, BLOCK * per_region)[slot])
         region = self._region(block * BLOCK + mixed // per_region)
-        return region.crop(rng_of(self.seed, "crop", place.position), place)
+        return region.crop(rng_of(self.seed, "crop", place.position), place, self.config.downscale)
 
     def held_out(self, count: int, crop: int) -> list[Pair]:
         """See :class:`Source`."""
