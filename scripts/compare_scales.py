@@ -52,7 +52,7 @@ def main() -> None:
         found = {"input": psnr(pair.lq, pair.hq)}
         for form in FORMS:
             words = getattr(instruction, form)
-            with patch.object(passes, "sizes", lambda height, width, window, multiple: [(height, width)]):
+            with patch.object(passes, "sizes", lambda height, width, backbone: [(height, width)]):
                 alone = model(unit(pair.lq), words, explain=False).image
             scales = model(unit(pair.lq), words, explain=False).image
             found |= {f"{form}, windows": psnr(np.asarray(alone), pair.hq)}

@@ -1,9 +1,10 @@
-"""The README's result table, and what its text says of it, from the results of ``cotir eval``.
+"""The result tables of README and model card, and what their text says, from the results of ``cotir eval``.
 
     python scripts/readme_table.py RUN
 
 Prints Markdown: PSNR gained over the input by groups of pictures, PSNR of undamaged ones, medians of seconds and
-memory; then mixtures seen and unseen, and the comparisons of nano with its rivals on mixtures.
+memory; then mixtures seen and unseen, the comparisons of methods with their rivals on mixtures, and gains by kind of
+damage of those that the model card names.
 """
 
 import argparse
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from cotir.evaluate.records import read_results
 from cotir.evaluate.statistics import Interval
-from cotir.evaluate.tables import Line, comparisons, costs, gains, means
+from cotir.evaluate.tables import IDENTITY, Entry, Line, comparisons, costs, gains, means, means_by_type
 
 MIXTURES = "2 to 4 kinds"
 GROUPS = ("one kind", MIXTURES, "all damage")
+CARD = (Entry("classical", "none"), Entry("cotir:nano", "vague"), Entry("cotir:nano", "precise"))
 HEADS = ("method", *GROUPS, "undamaged, PSNR", "s / MP", "MB")
 
 
@@ -40,6 +42,11 @@ def main() -> None:
     print(f"\nDifferences of {MIXTURES}, in dB of PSNR, with p of a paired test:\n")
     for found in comparisons(rows, "psnr", MIXTURES):
         print(f"- {found.entry} over {found.rival}: {_cell(found.difference)}, p = {found.p:.2g}")
+    print(f"\n| damage | input dB | {' | '.join(map(str, CARD))} |\n|{'---|' * (2 + len(CARD))}")
+    for deg, cells in means_by_type([row for row in rows if row.group == "single"], "psnr").items():
+        before = cells[Entry(IDENTITY, "none")].mean
+        gained = [f"{cells[entry].mean - before:+.2f}" for entry in CARD]
+        print(f"| {deg.replace('_', ' ')} | {before:.2f} | {' | '.join(gained)} |")
 
 
 def _cell(mean: Interval) -> str:

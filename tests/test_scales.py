@@ -5,33 +5,42 @@ from itertools import pairwise
 import pytest
 import torch
 
+from cotir.backbones import BACKBONES, FLUX1, FLUX2, NANO
 from cotir.scales import CELL, LEAST, NEXT, reduced, sizes, with_tone_of
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (256, 256), (256, 8)])
-def test_what_fits_into_a_window_has_one_scale(shape):
-    height, width = shape
-    assert sizes(height, width, 256, 8) == [shape]
+@pytest.mark.parametrize(
+    ("shape", "backbone"),
+    [((8, 8), NANO), ((184, 184), NANO), ((96, 8), NANO), ((1024, 1024), FLUX2), ((16, 64), FLUX1)],
+)
+def test_what_fits_into_a_window_and_is_no_larger_than_a_glance_has_one_scale(shape, backbone):
+    assert sizes(*shape, backbone) == [shape]
+
+
+def test_what_fits_into_a_window_gets_its_tone_at_a_glance():
+    assert sizes(256, 192, NANO) == [(256, 192), (96, 72)]
 
 
 @pytest.mark.parametrize("shape", [(264, 256), (512, 512), (896, 768), (3024, 4032), (16, 6000), (20_000, 20_000)])
-@pytest.mark.parametrize(("window", "multiple"), [(256, 8), (1024, 16)])
-def test_scales_go_down_to_a_window(shape, window, multiple):
-    height, width = (side // multiple * multiple for side in shape)
-    found = sizes(height, width, window, multiple)
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_scales_go_down_to_a_glance(shape, backbone):
+    grid = backbone.pixels_per_token
+    height, width = (side // grid * grid for side in shape)
+    found = sizes(height, width, backbone)
+    if max(height, width) <= backbone.window and backbone.glance == backbone.window:
+        assert len(found) == 1
     assert found[0] == (height, width)
-    assert max(found[-1]) <= window
-    assert all(side % multiple == 0 and side > 0 for size in found for side in size)
-    assert all(max(size) > window for size in found[:-1])
+    assert max(found[-1]) <= backbone.glance or len(found) == 1
+    assert all(side % grid == 0 and side > 0 for size in found for side in size)
     for finer, coarser in pairwise(found):
         factor = max(finer) / max(coarser)
         assert LEAST * 0.9 < factor < NEXT * 1.1  # within what the grid rounds
 
 
 def test_coarse_scales_cost_little():
-    fine, *coarse = sizes(3024, 4032, 256, 8)
-    assert len(coarse) == 2
-    assert sum(h * w for h, w in coarse) < 0.07 * fine[0] * fine[1]
+    fine, *coarse = sizes(3024, 4032, NANO)
+    assert len(coarse) == 3
+    assert sum(h * w for h, w in coarse) < 0.1 * fine[0] * fine[1]
 
 
 def picture(seed, *shape):

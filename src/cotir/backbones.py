@@ -36,6 +36,8 @@ class Backbone:
     """Largest side, in pixels, that goes through the model in one piece; larger pictures are restored in windows."""
     overlap: int
     """Pixels that neighbouring windows share."""
+    glance: int
+    """Largest side, in pixels, of the whole picture made smaller that gives the tone (:mod:`cotir.scales`)."""
     mu: Callable[[int, int], float]
     """(steps, target tokens) -> shift of the time schedule."""
 
@@ -100,6 +102,7 @@ FLUX1 = Backbone(
     steps=20,
     window=1024,
     overlap=128,
+    glance=1024,
     mu=_flux1_mu,
 )
 FLUX2 = Backbone(
@@ -113,6 +116,7 @@ FLUX2 = Backbone(
     steps=4,
     window=1024,
     overlap=128,
+    glance=1024,
     mu=_flux2_mu,
 )
 NANO = Backbone(
@@ -126,6 +130,7 @@ NANO = Backbone(
     steps=1,
     window=256,
     overlap=32,
+    glance=96,
     mu=_no_shift,
 )
 

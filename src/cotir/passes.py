@@ -129,7 +129,7 @@ class Passes:
             yield _Passed(place, to_grid(result.latent, given.rows, given.columns), result.reasoning)
 
     def _sizes(self, job: Job) -> list[tuple[int, int]]:
-        return sizes(*job.size, self.backbone.window, self.backbone.pixels_per_token)
+        return sizes(*job.size, self.backbone)
 
     def _windows(self, size: tuple[int, int]) -> list[Window]:
         return windows(*size, self.backbone.window, self.backbone.overlap, self.backbone.pixels_per_token)

@@ -1,14 +1,17 @@
-"""A picture larger than the model's window, restored at several scales: coarse ones give tone, fine ones detail.
+"""A picture restored at several scales: coarse ones give tone, fine ones detail.
 
 A window of a large photograph shows too little to say what is wrong with it: a dark wall, or a dark photograph? So the
 picture is also restored made smaller, as a whole, and its tone is taken from there: the slow changes of brightness and
-colour, by which windows differ where each decides for itself. `scripts/compare_scales.py` measures what that is worth.
+colour, by which windows differ where each decides for itself. A model that was trained on small crops judges tone
+best at their size, even where a picture fits into a window. `scripts/compare_scales.py` measures what that is worth.
 """
 
 import math
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from cotir.backbones import Backbone
 
 NEXT = 4.0
 """Largest factor from one scale to the next coarser one: the coarse scales together cost at most 7 % more from it."""
@@ -19,24 +22,26 @@ LEAST = 2.0
 """Smallest factor: a scale that is hardly smaller would cost as much and show no more."""
 
 
-def sizes(height: int, width: int, window: int, multiple: int) -> list[tuple[int, int]]:
-    """The sizes at which a canvas is restored: its own, then coarser ones until one fits into a window.
+def sizes(height: int, width: int, backbone: Backbone) -> list[tuple[int, int]]:
+    """The sizes at which a canvas is restored: its own, then coarser ones down to the backbone's ``glance``.
+
+    One that fits into a window has coarser ones only where ``glance`` is smaller by :data:`LEAST`.
 
     Args:
-        height: of the canvas in pixels, a multiple of ``multiple``.
+        height: of the canvas in pixels, on the latent grid.
         width: likewise.
-        window: largest side of what passes through the model in one piece.
-        multiple: the latent grid, on which all sizes lie; the proportions follow as near as it allows.
+        backbone: its window, its glance, and the latent grid on which all sizes lie; the proportions follow as near as
+            that allows.
     """
-    found = [(height, width)]
-    ratio = max(height, width) / window
-    if ratio <= 1:
+    found, longest = [(height, width)], max(height, width)
+    ratio = longest / backbone.glance
+    if longest <= backbone.window and ratio < LEAST:
         return found
     count = math.ceil(math.log(ratio, NEXT))
     factor = max(ratio ** (1 / count), LEAST)
     for step in range(1, count + 1):
-        scale = factor**step
-        found.append((_on_grid(height / scale, multiple), _on_grid(width / scale, multiple)))
+        scale, grid = factor**step, backbone.pixels_per_token
+        found.append((_on_grid(height / scale, grid), _on_grid(width / scale, grid)))
     return found
 
 
