@@ -124,8 +124,8 @@ def test_a_large_picture_goes_through_in_windows_and_reports_progress(pipeline):
     seen = []
     given = np.full((300, 520, 3), 0.5, dtype=np.float32)
     restored = restore(pipeline, [given, given[:40, :40]], steps=2, on_progress=lambda *done: seen.append(done))
-    # 2 x 3 windows and the same picture smaller in one, then 1 window, 2 steps each
-    assert seen == [(i + 1, 16) for i in range(16)]
+    # 2 x 3 windows and the same picture smaller in one, and again in one, then 1 window, 2 steps each
+    assert seen == [(i + 1, 18) for i in range(18)]
     assert [image.shape for image in restored.images] == [(300, 520, 3), (40, 40, 3)]
 
 
