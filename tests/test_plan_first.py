@@ -77,5 +77,5 @@ def test_the_reasoning_returned_is_of_the_look_and_progress_counts_it(pipeline):
     (looked,) = pipeline.explain(given)
     assert output.reasoning == looked
     assert len(output.thoughts) == 1
-    # four windows: a look at each, and two steps; and two steps for the picture made smaller, in two windows, and in one
+    # four windows: a look at each, and two steps; as many for the picture made smaller, in two windows and in one
     assert counts == [(number, 18) for number in range(1, 19)]
