@@ -1,12 +1,13 @@
-"""Calibrate the confidences of a model's reasoning on damaged training photos, and judge them on held-out ones.
+"""Correct and calibrate what is read from a model's reasoning on damaged training photos; judge it on held-out ones.
 
-    python scripts/calibrate_reasoning.py MODEL PHOTOS [--pictures 500] [--recipe configs/bench/default.yaml]
+    python scripts/calibrate_reasoning.py MODEL PHOTOS [--pictures 1200] [--judge 500] [--recipe RECIPE]
 
 MODEL is a pipeline folder, or nano for the bundled one. Pictures are crops of 192 px damaged by the recipes in turn and
 read under vague instructions, so that the model has to see for itself. Also measures what restoring them gains, so that
 the reading can tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables: average
-precision of every kind on held-out photos, of recipes seen in training and of unseen ones, the expected calibration
-error, and what is gained if only those are restored that are expected to gain.
+precision of every kind on held-out photos, of recipes seen in training and of unseen ones, before and after the
+correction, the rank correlation of severities, the expected calibration error, and what is gained if only those are
+restored that are expected to gain.
 """
 
 import argparse
@@ -19,10 +20,10 @@ import torch
 
 from cotir import CoTIRPipeline
 from cotir.configuration import check
-from cotir.evaluate.diagnosis import average_precision, calibration_error
+from cotir.evaluate.diagnosis import average_precision, diagnose
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
-from cotir.read_out import FILE, ReadOut
+from cotir.read_out import FILE, ReadOut, severities_of
 from cotir.train.config import DataConfig
 from cotir.train.pairs import Pair, Place, rng_of
 from cotir.train.photo_source import PhotoSource
@@ -36,10 +37,14 @@ INVISIBLE = 45.0
 
 @dataclass(frozen=True)
 class Read:
-    """Pictures with what they were read to have and what they have, both (B, K)."""
+    """Pictures with what they are read from and what they have."""
 
-    scores: torch.Tensor
+    features: torch.Tensor
+    """Of :meth:`cotir.read_out.ReadOut.features` (B, F)."""
     labels: torch.Tensor
+    """(B, K)."""
+    severities: torch.Tensor
+    """(B, K)."""
     seen: torch.Tensor
     """Whether the recipe is one of training (B,)."""
     before: torch.Tensor
@@ -55,19 +60,21 @@ class Read:
 def read_all(pipeline: CoTIRPipeline, read_out: ReadOut, source: PhotoSource, split: str, count: int) -> Read:
     """Damage and read ``count`` crops of photos of a split."""
     rows = []
-    for number, (pair, kinds, seen) in enumerate(_pictures(source, split, count), 1):
+    for number, (pair, severity, seen) in enumerate(_pictures(source, split, count), 1):
         words = pair.instruction.vague
         output = pipeline(pair.lq, words, explain=False, predict_reasoning=True, output_type="pil")
         assert output.thoughts is not None  # asked for
-        label = torch.tensor([float(kind in kinds) for kind in KINDS])
+        label = torch.tensor([float(kind in severity) for kind in KINDS])
+        severities = torch.tensor([severity.get(kind, 0.0) for kind in KINDS])
         levels = (psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(output.image, np.uint8)))
-        rows.append((read_out.scores(output.thoughts[0])[0], label, torch.tensor(seen), *map(torch.tensor, levels)))
+        features = read_out.features(output.thoughts[0])[0]
+        rows.append((features, label, severities, torch.tensor(seen), *map(torch.tensor, levels)))
         if number % 50 == 0:
             print(f"{split}: {number} of {count + count // 10}", flush=True)
     return Read(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pair, set[str], bool]]:
+def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pair, dict[str, float], bool]]:
     """The recipes in turn, then undamaged pictures, a tenth as many as in training."""
     clean = next(recipe for recipe in source.recipes if not recipe.kinds)
     recipes = [recipe for recipe in source.recipes if split == "test" or recipe.share > 0]
@@ -78,23 +85,46 @@ def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pai
         recipe = clean if number >= count else recipes[int(order[number % len(recipes)])]
         region = source.damage(rng, photos[number % len(photos)], recipe, REGION)
         pair = region.crop(rng, Place(number, CROP))
-        yield pair, {each.kind for each in region.applied}, recipe.share > 0
+        yield pair, {each.kind: each.severity for each in region.applied}, recipe.share > 0
 
 
-def report(read: Read, calibrated: ReadOut) -> str:
-    """The table."""
-    confidences, labels = calibrated.confidences(read.scores).numpy(), read.labels.numpy()
-    lines = ["| kind | pictures | average precision |", "|---|---|---|"]
+def report(read: Read, before: ReadOut, after: ReadOut) -> str:
+    """The tables: average precision by kind and in the mean, severities and calibration, before and after."""
+    told = [_told(read_out, read) for read_out in (before, after)]
+    labels, true = read.labels.numpy(), read.severities.numpy()
+    lines = ["| kind | pictures | average precision, before | after |", "|---|---|---|---|"]
     for place in np.argsort(-labels.sum(axis=0), kind="stable"):
         if labels[:, place].any():
-            score = average_precision(confidences[:, place], labels[:, place])
-            lines.append(f"| {KINDS[place]} | {labels[:, place].sum():.0f} | {score:.2f} |")
+            scores = [average_precision(each.confidences[:, place], labels[:, place]) for each in told]
+            lines.append(f"| {KINDS[place]} | {labels[:, place].sum():.0f} | " + " | ".join(f"{x:.2f}" for x in scores))
     for name, chosen in (("seen recipes", read.seen.numpy()), ("unseen recipes", ~read.seen.numpy())):
-        there = labels[chosen].any(axis=0)
-        each = [average_precision(confidences[chosen][:, k], labels[chosen][:, k]) for k in np.flatnonzero(there)]
-        lines.append(f"| **mean, {name}** | {chosen.sum()} | **{np.mean(each):.3f}** |")
-    lines.append(f"| expected calibration error | {len(labels)} | {calibration_error(confidences, labels):.3f} |")
+        found = [
+            diagnose(each.confidences[chosen], each.severities[chosen], labels[chosen], true[chosen], KINDS)
+            for each in told
+        ]
+        means = " | ".join(f"**{each.mean_average_precision:.3f}**" for each in found)
+        lines.append(f"| **mean, {name}** | {chosen.sum()} | {means} |")
+    whole = [diagnose(each.confidences, each.severities, labels, true, KINDS) for each in told]
+    for name, values in (
+        ("rank correlation of severities", [each.severity_correlation for each in whole]),
+        ("expected calibration error", [each.calibration_error for each in whole]),
+    ):
+        lines.append(f"| {name} | {len(labels)} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a read-out tells of pictures, in [0, 1], both (B, K)."""
+
+    confidences: np.ndarray
+    severities: np.ndarray
+
+
+def _told(read_out: ReadOut, read: Read) -> Told:
+    values = read_out.damage(read.features)
+    confidences = read_out.confidences(values[:, : len(KINDS)])
+    return Told(confidences.double().numpy(), severities_of(values).double().numpy())
 
 
 def report_gains(read: Read, calibrated: ReadOut) -> str:
@@ -104,7 +134,7 @@ def report_gains(read: Read, calibrated: ReadOut) -> str:
         "| held-out pictures | share restored | gain, all restored | gain, where expected |",
         "|---|---|---|---|",
     ]
-    helps = calibrated.expected_gain(calibrated.confidences(read.scores)).numpy() > 0
+    helps = calibrated.expected_gain(torch.from_numpy(_told(calibrated, read).confidences).float()).numpy() > 0
     damaged = read.labels.any(dim=1).numpy()
     for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
         gains, restored = (read.after - read.before).numpy()[chosen], helps[chosen]
@@ -118,21 +148,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--pictures", type=int, default=1200, help="to learn from, default 1200")
+    parser.add_argument("--judge", type=int, default=500, help="to judge on, default 500")
     parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")
     options = parser.parse_args()
     values = {"source": "photos", "path": options.photos, "recipe": options.recipe, "region": REGION}
     source = PhotoSource(check(DataConfig, values, name="data"), seed=0)
     pipeline = CoTIRPipeline.from_pretrained(options.model)
-    read_out = pipeline.prepare_read_out()
-    train = read_all(pipeline, read_out, source, "train", options.pictures)
-    # only recipes are calibrated on: the more undamaged pictures there are, the lower confidences must be
-    calibrated = read_out.calibrated(train.scores[: options.pictures], train.labels[: options.pictures])
+    pipeline.read_out = None  # that of the text encoder alone, whatever was learned for this model before
+    bank = pipeline.prepare_read_out()
+    train = read_all(pipeline, bank, source, "train", options.pictures)
+    # only recipes are learned from: the more undamaged pictures there are, the lower confidences must be
+    known = train.first(options.pictures)
+    before = bank.calibrated(bank.damage(known.features)[:, : len(KINDS)], known.labels)
+    found = bank.corrected(known.features, known.labels, known.severities)
+    undamaged = found.read_out.damage(train.features[options.pictures :])[:, : len(KINDS)]
     gains = train.after.clamp(max=INVISIBLE) - train.before.clamp(max=INVISIBLE)
-    calibrated = calibrated.with_benefit(train.scores, gains)
+    calibrated = found.read_out.with_benefit(torch.cat([found.scores, undamaged]), gains)
     calibrated.save((NANO_FOLDER if options.model == "nano" else Path(options.model)) / FILE)
-    test = read_all(pipeline, read_out, source, "test", options.pictures)
-    print(report(test.first(options.pictures), calibrated))
+    test = read_all(pipeline, bank, source, "test", options.judge)
+    print(report(test.first(options.judge), before, calibrated))
     print(report_gains(test, calibrated))
 
 

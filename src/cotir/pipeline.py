@@ -25,7 +25,8 @@ from cotir.errors import ConfigError, WeightsError
 from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
 from cotir.output import CoTIROutput, OutputType, output_picture
 from cotir.passes import Passes, Request
-from cotir.read_out import FILE, ReadOut, read_out_for
+from cotir.read_out import FILE, ReadOut
+from cotir.read_outs import read_out_for
 from cotir.reasoning import Reasoning
 from cotir.sampling import StepCallback
 from cotir.transformer import RoPE

@@ -3,9 +3,7 @@
 The adapter is trained to predict the embeddings of a written trace. A picture allows several traces, and what comes
 closest to all of them, in the cosine at every token, lies along the mean of their unit embeddings. So a *linear* map
 that tells from the embeddings of a trace which kinds of damage it names, fitted on a bank of written traces, gives for
-a prediction about the share of the fitting traces that name them: a confidence. The fit needs the text encoder alone:
-no picture, no training run. Which confidence is right how often depends on the model, and is calibrated per kind on
-pictures whose damage is known (:meth:`ReadOut.calibrated`).
+a X
 
 Shapes: B pictures or texts, N text tokens, D width of the text encoder, T positions that are looked at, K kinds.
 """
@@ -13,22 +11,19 @@ Shapes: B pictures or texts, N text tokens, D width of the text encoder, T posit
 import hashlib
 import json
 import uuid
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cotir.adapter import CoTOutput
-from cotir.backbones import Backbone
 from cotir.calibration import platt, ridge
-from cotir.encode import TextTokens, encode_text
+from cotir.encode import TextTokens
 from cotir.errors import ConfigError, WeightsError
-from cotir.identity import text_identity
 from cotir.lens import Lens, LinearMap
 from cotir.phrase_bank import KINDS, draw_bank
 from cotir.reasoning import Finding, Reasoning
@@ -90,9 +85,14 @@ class ReadOut:
         both = torch.cat([features["degradation"], features["plan"]], dim=1)
         return cls(lenses, LinearMap.fitted(both, damage), LinearMap.fitted(features["scene"], scenes))
 
+    def features(self, output: CoTOutput) -> Tensor:
+        """What damage is told from (B, F)."""
+        parts = {part: _part(output, part) for part in _PARTS}
+        return self._damage_features(CoTOutput(output.text_update, **parts))
+
     def scores(self, output: CoTOutput) -> Tensor:
         """Raw presence of every kind (B, K); about a probability, before calibration."""
-        return self._damage(output)[:, : len(KINDS)]
+        return self.damage(self.features(output))[:, : len(KINDS)]
 
     def presence(self, output: CoTOutput) -> Tensor:
         """As :meth:`scores`, where the predictions are and with their gradient."""
@@ -111,19 +111,38 @@ class ReadOut:
         Raises:
             ConfigError: the output holds no predictions, or is of another text encoder.
         """
-        values = self._damage(output)
-        scores, strengths = values[:, : len(KINDS)], values[:, len(KINDS) :]
-        # where hardly anything is said of a kind, its severity is not known better than the middle
-        severities = ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
-        confidences = self.confidences(scores)
+        values = self.damage(self.features(output))
+        severities = severities_of(values)
+        confidences = self.confidences(values[:, : len(KINDS)])
         scenes = self.scenes(self.lenses["scene"](_part(output, "scene")))
-        gains = [None] * len(scores) if self.benefit is None else self.expected_gain(confidences).tolist()
+        gains = [None] * len(values) if self.benefit is None else self.expected_gain(confidences).tolist()
         rows = zip(scenes, confidences.tolist(), severities.tolist(), gains, strict=True)
         calibrated = self.calibration is not None
         return [
             Reasoning(_scene(scene), _findings(row, severity), calibrated=calibrated, expected_gain=gain)
             for scene, row, severity, gain in rows
         ]
+
+    def corrected(self, features: Tensor, labels: Tensor, severities: Tensor) -> "Corrected":
+        """This read-out corrected by pictures whose damage is known, and calibrated on them.
+
+        Args:
+            features: from :meth:`features`, of the pictures (B, F).
+            labels: 1 where the kind was there, else 0 (B, K).
+            severities: in [0, 1]; of kinds that are not there they do not matter (B, K).
+
+        Raises:
+            ConfigError: shapes differ, or a kind was never there or always.
+        """
+        if labels.shape != severities.shape or labels.shape != (len(features), len(KINDS)):
+            raise ConfigError(
+                f"labels are {tuple(labels.shape)} and severities {tuple(severities.shape)}; both need "
+                f"({len(features)}, {len(KINDS)}): a row for each picture's features"
+            )
+        _shares(labels)  # that each kind can be learned
+        found = self.damage.corrected(features, torch.cat([labels, labels * severities], dim=1))
+        scores = found.unseen[:, : len(KINDS)]
+        return Corrected(replace(self, damage=found.corrected).calibrated(scores, labels), scores)
 
     def calibrated(self, scores: Tensor, labels: Tensor) -> "ReadOut":
         """This read-out with confidences that are right as often as they say.
@@ -141,10 +160,7 @@ class ReadOut:
             raise ConfigError(
                 f"scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; both need (pictures, {len(KINDS)})"
             )
-        share = labels.double().mean(dim=0)
-        lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
-        if lacking:
-            raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+        share = _shares(labels)
         return replace(self, calibration=platt(scores.double(), labels.double(), share).float())
 
     def with_benefit(self, scores: Tensor, gains: Tensor) -> "ReadOut":
@@ -225,10 +241,6 @@ class ReadOut:
     def _maps(self) -> dict[str, LinearMap]:
         return {"damage": self.damage, "scenes": self.scenes}
 
-    def _damage(self, output: CoTOutput) -> Tensor:
-        parts = {part: _part(output, part) for part in _PARTS}
-        return self.damage(self._damage_features(CoTOutput(output.text_update, **parts)))
-
     def _damage_features(self, output: CoTOutput) -> Tensor:
         parts = [self.lenses[part](_there(output, part)) for part in ("degradation", "plan")]
         return torch.cat(parts, dim=1)
@@ -241,39 +253,29 @@ class ReadOut:
         return torch.sigmoid(scores * slope + offset)
 
 
-def read_out_for(
-    backbone: Backbone,
-    components: Mapping[str, Any],
-    folder: Path,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> ReadOut:
-    """The read-out of a pipeline's text encoder: one made before, or a new one that is kept in ``folder``.
+@dataclass(frozen=True)
+class Corrected:
+    """A read-out that was corrected by pictures, and calibrated."""
 
-    Args:
-        backbone: of the pipeline.
-        components: of the pipeline, by name; the text encoder where it shall run.
-        folder: the cache.
-        on_progress: called with (texts encoded, texts in all) while it is made.
+    read_out: ReadOut
+    scores: Tensor
+    """Raw presence that it tells of each if it is corrected by the others alone (B, K)."""
 
-    Raises:
-        WeightsError: the one that is there cannot be read.
 
-    Warns:
-        UserWarning: the new one cannot be kept, and has to be made again the next time.
-    """
-    encoder = hashlib.sha256(text_identity(backbone, components).encode()).hexdigest()[:32]
-    path = folder / f"{encoder}.safetensors"
-    if path.is_file():
-        return ReadOut.load(path)
-    made = ReadOut.fit(lambda texts: encode_text(backbone, components, texts), on_progress=on_progress)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made.save(path)
-    except OSError as error:
-        warnings.warn(
-            f"the read-out cannot be kept in {folder} ({error.strerror or error}); set COTIR_HOME", stacklevel=2
-        )
-    return made
+def severities_of(values: Tensor) -> Tensor:
+    """Of every kind, if it is there (B, K) in [0, 1], from its presence and its presence times severity (B, 2 K)."""
+    scores, strengths = values.chunk(2, dim=1)
+    # where hardly anything is said of a kind, its severity is not known better than the middle
+    return ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
+
+
+def _shares(labels: Tensor) -> Tensor:
+    """Of the pictures that have each kind (K,) float64, in (0, 1)."""
+    share = labels.double().mean(dim=0)
+    lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
+    if lacking:
+        raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+    return share
 
 
 def _words() -> Tensor:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from cotir.loading import NANO_FOLDER, adapters_home
 from cotir.pipeline import CoTIRPipeline
-from cotir.read_out import FILE, ReadOut, read_out_for
+from cotir.read_out import FILE, ReadOut
+from cotir.read_outs import read_out_for
 from cotir.train.config import ValidationConfig
 from cotir.train.learner import Learner
 from cotir.train.objective import flow_loss, interpolate
