@@ -24,6 +24,7 @@ from cotir.evaluate.diagnosis import average_precision, diagnose
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut, severities_of
+from cotir.reasoning import THRESHOLD
 from cotir.train.config import DataConfig
 from cotir.train.pairs import Pair, Place, rng_of
 from cotir.train.photo_source import PhotoSource
@@ -95,8 +96,8 @@ def report(read: Read, before: ReadOut, after: ReadOut) -> str:
     lines = ["| kind | pictures | average precision, before | after |", "|---|---|---|---|"]
     for place in np.argsort(-labels.sum(axis=0), kind="stable"):
         if labels[:, place].any():
-            scores = [average_precision(each.confidences[:, place], labels[:, place]) for each in told]
-            lines.append(f"| {KINDS[place]} | {labels[:, place].sum():.0f} | " + " | ".join(f"{x:.2f}" for x in scores))
+            scores = [f"{average_precision(each.confidences[:, place], labels[:, place]):.2f}" for each in told]
+            lines.append(f"| {KINDS[place]} | {labels[:, place].sum():.0f} | {' | '.join(scores)} |")
     for name, chosen in (("seen recipes", read.seen.numpy()), ("unseen recipes", ~read.seen.numpy())):
         found = [
             diagnose(each.confidences[chosen], each.severities[chosen], labels[chosen], true[chosen], KINDS)
@@ -128,13 +129,15 @@ def _told(read_out: ReadOut, read: Read) -> Told:
 
 
 def report_gains(read: Read, calibrated: ReadOut) -> str:
-    """What is gained by restoring all, and only what is expected to gain."""
+    """What is gained by restoring all, and only where damage is found or a gain expected."""
     lines = [
         "",
-        "| held-out pictures | share restored | gain, all restored | gain, where expected |",
+        "| held-out pictures | share restored | gain, all restored | gain, found or expected |",
         "|---|---|---|---|",
     ]
-    helps = calibrated.expected_gain(torch.from_numpy(_told(calibrated, read).confidences).float()).numpy() > 0
+    confidences = torch.from_numpy(_told(calibrated, read).confidences).float()
+    # as Reasoning.is_worth_restoring has it
+    helps = ((calibrated.expected_gain(confidences) > 0) | (confidences >= THRESHOLD).any(dim=1)).numpy()
     damaged = read.labels.any(dim=1).numpy()
     for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
         gains, restored = (read.after - read.before).numpy()[chosen], helps[chosen]

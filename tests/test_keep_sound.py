@@ -82,7 +82,7 @@ def test_the_benefit_is_learned_from_gains_and_survives_the_disk(pipeline, tmp_p
     again = ReadOut.load(tmp_path / "reasoning.safetensors")
     assert torch.equal(again.benefit, taught.benefit)
     (reasoning,) = again.read(pipeline(picture(0), predict_reasoning=True).thoughts[0])
-    assert reasoning.is_worth_restoring == (reasoning.expected_gain > 0)
+    assert reasoning.is_worth_restoring == (reasoning.expected_gain > 0 or bool(reasoning.degradation))
     assert reasoning.to_json()["expected_gain"] == round(reasoning.expected_gain, 2)
 
 

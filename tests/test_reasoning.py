@@ -35,6 +35,14 @@ def test_a_clean_picture_is_left_alone():
     assert reasoning.lines()[1:] == ["degradation: none found", "plan: keep it as it is"]
 
 
+@pytest.mark.parametrize(
+    ("confidence", "gain", "worth"),
+    [(0.8, -1.0, True), (0.3, -1.0, False), (0.3, 1.0, True), (0.3, None, True), (0.8, None, True)],
+)
+def test_a_picture_is_kept_where_nothing_is_found_and_harm_expected(confidence, gain, worth):
+    assert replace(thought(noise=confidence), expected_gain=gain).is_worth_restoring == worth
+
+
 def test_confidences_that_are_not_calibrated_say_so():
     reasoning = replace(thought(noise=0.8), calibrated=False)
     assert reasoning.lines()[1].endswith("(80%)  (confidences are not calibrated for this model)")

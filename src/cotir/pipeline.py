@@ -179,9 +179,9 @@ class CoTIRPipeline(DiffusionPipeline):
                 and has something to do. True makes one where it does not (:meth:`prepare_read_out`).
             plan_first: look at each picture first, in one pass more (:meth:`explain`), and restore it by the plan that
                 comes of it; where nothing is found, by ``prompt``. The reasoning returned is that of the look.
-            keep_sound: give a picture back as it came where, by its reading, restoring loses more than it gains
-                (:attr:`~cotir.reasoning.Reasoning.expected_gain`). By default where no ``prompt`` is given and the
-                model brings that knowledge, as nano does.
+            keep_sound: give a picture back as it came where its reading finds no damage and restoring is expected to
+                lose more than it gains (:attr:`~cotir.reasoning.Reasoning.is_worth_restoring`). By default where no
+                ``prompt`` is given and the model brings that knowledge, as nano does.
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may

@@ -45,8 +45,8 @@ class Reasoning:
 
     @property
     def is_worth_restoring(self) -> bool:
-        """Whether restoring is expected to gain more than it loses; True where that was never measured."""
-        return self.expected_gain is None or self.expected_gain > 0
+        """Whether damage was found, or restoring is expected to gain more than it loses, or that was never measured."""
+        return self.expected_gain is None or self.expected_gain > 0 or bool(self.degradation)
 
     @property
     def plan(self) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ class CoTIR(Method):
         steps: Euler steps; the backbone's own if None.
         strength: of the restoration, 0 to 1.
         prompt: one of vague and precise; both if None.
-        keep: ``sound`` gives a picture back as it came where restoring is expected to harm, as without a prompt.
+        keep: ``sound`` gives a picture back as it came where no damage is found and harm expected, as without a prompt.
         plan: ``auto`` looks at a picture first and restores it by the plan that comes of it; the prompt is then vague.
 
     Raises:
