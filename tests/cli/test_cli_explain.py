@@ -118,7 +118,7 @@ def test_a_picture_that_was_kept_says_so(restore, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(CoTIRPipeline, "__call__", keeps)
     outcome = restore(photo(tmp_path / "old.png"))
     assert outcome.code == 0
-    assert "kept as it is: restoring would do it more harm than good; --prompt or --plan restores it" in outcome.out
+    assert "no damage found, kept as it is: restoring would likely harm it; --prompt or --plan" in outcome.out
 
 
 @pytest.mark.parametrize(

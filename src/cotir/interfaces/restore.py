@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cotir.pipeline import CoTIRPipeline
 
 
-KEPT = "no damage found and kept as it is: restoring would do it more harm than good; --prompt or --plan restores it all the same"
+KEPT = "no damage found, kept as it is: restoring would likely harm it; --prompt or --plan restores it all the same"
 
 
 class Existing(Enum):
