@@ -3,7 +3,9 @@
 The adapter is trained to predict the embeddings of a written trace. A picture allows several traces, and what comes
 closest to all of them, in the cosine at every token, lies along the mean of their unit embeddings. So a *linear* map
 that tells from the embeddings of a trace which kinds of damage it names, fitted on a bank of written traces, gives for
-a X
+a prediction about the share of the fitting traces that name them: a confidence. The fit needs the text encoder alone:
+no picture, no training run. What one model says in a wording of its own is learned from pictures whose damage is known
+(:meth:`ReadOut.corrected`), and so is which confidence is right how often, kind by kind (:meth:`ReadOut.calibrated`).
 
 Shapes: B pictures or texts, N text tokens, D width of the text encoder, T positions that are looked at, K kinds.
 """
