@@ -34,18 +34,21 @@ def unseen():
     return draw_bank(48, np.random.default_rng(99))
 
 
-@pytest.fixture(scope="module")
-def thought(read_out, unseen):
+def knowing(encode, read_out, traces):
     """What an adapter would predict that knows the trace, word for word; past its end it says what all say."""
-    encode = CoTIRPipeline.from_pretrained("nano").encode_prompt
     predicted = {}
     for part in PARTS:
-        tokens = encode([trace.text(part) for trace in unseen])
+        tokens = encode([trace.text(part) for trace in traces])
         mean = torch.zeros(tokens.embeddings.shape[1:])
         lens = read_out.lenses[part]
         mean[: len(lens.mean)] = lens.mean
         predicted[part] = torch.where(tokens.mask[..., None] > 0, tokens.embeddings, mean)
     return CoTOutput(torch.zeros(1), **predicted)
+
+
+@pytest.fixture(scope="module")
+def thought(read_out, unseen):
+    return knowing(CoTIRPipeline.from_pretrained("nano").encode_prompt, read_out, unseen)
 
 
 def fake_encoder(width=24, length=32):
@@ -89,6 +92,14 @@ def test_what_is_written_is_read_back(read_out, thought, unseen):
         right = [getattr(reading.scene, part) == getattr(trace.scene, part)
                  for reading, trace in zip(readings, unseen, strict=True)]  # fmt: skip
         assert np.mean(right) > 0.8, part
+
+
+def test_what_is_written_is_read_back_by_a_read_out_that_no_picture_corrected(unseen):
+    encode = fake_encoder(width=64, length=48)
+    bank = ReadOut.fit(encode)
+    scores = bank.scores(knowing(encode, bank, unseen)).numpy()
+    labels = np.array([trace.damage_values()[: len(KINDS)] for trace in unseen])
+    assert np.mean(scores[labels == 1][:, None] > scores[labels == 0][None]) > 0.98
 
 
 def test_presence_is_the_scores_with_their_gradient(read_out, thought):
