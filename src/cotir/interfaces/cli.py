@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cotir import __version__
+from cotir.allocator import keep_freed_memory
 from cotir.errors import ConfigError, CoTIRError, PromptError
 from cotir.interfaces import bench, evaluate, train
 from cotir.interfaces import explain as explaining
@@ -43,6 +44,7 @@ class Format(str, Enum):
 
 def main() -> None:
     """Run the command line."""
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         # a name that the terminal's encoding lacks must not end the run
         if isinstance(stream, io.TextIOWrapper):
