@@ -1,9 +1,11 @@
 """Put the weights of a training run into the package as the bundled nano model, in half precision.
 
-    python scripts/bundle_nano.py RUN
+    python scripts/bundle_nano.py RUN [--share 0.5]
 
-RUN is the folder of a run of ``cotir train`` with the preset nano. The text encoder and the tokenizer in the package
-stay as they are. The reasoning's read-out belongs to other weights then, and is removed: calibrate it anew
+RUN is the folder of a run of ``cotir train`` with the preset nano. A share below 1 takes the weighted mean of its
+weights and of those in the package, from which it must have been trained: often a better place than either end of such
+a training (Wortsman et al. 2022, "Model soups"). The text encoder and the tokenizer in the package stay as they are.
+The reasoning's read-out belongs to other weights then, and is removed: calibrate it anew
 (scripts/calibrate_reasoning.py nano PHOTOS).
 """
 
@@ -24,11 +26,18 @@ def main() -> None:
     """Read RUN/weights and write the package's assets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of RUN's weights in the mean, default 1")
     options = parser.parse_args()
+    if not 0 < options.share <= 1:
+        parser.error(f"--share is {options.share}; it must be above 0 and at most 1")
     trained = CoTNanoTransformer2DModel.from_pretrained(options.run / "weights" / "transformer")
     # A fresh config does not remember the folder on this machine.
     transformer = CoTNanoTransformer2DModel(**{k: v for k, v in trained.config.items() if not k.startswith("_")})
-    transformer.load_state_dict(trained.state_dict())
+    weights = trained.state_dict()
+    if options.share < 1:
+        bundled = CoTNanoTransformer2DModel.from_pretrained(NANO_FOLDER / "transformer").state_dict()
+        weights = {name: torch.lerp(bundled[name].float(), new, options.share) for name, new in weights.items()}
+    transformer.load_state_dict(weights)
     pipeline = CoTIRPipeline(
         transformer=transformer,
         vae=PatchAutoencoder(),

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from cotir import CoTIRPipeline
+from cotir.adapter import CoTOutput
 from cotir.configuration import check
 from cotir.evaluate.diagnosis import average_precision, diagnose
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut, severities_of
-from cotir.reasoning import THRESHOLD
 from cotir.train.config import DataConfig
 from cotir.train.pairs import Pair, Place, rng_of
 from cotir.train.photo_source import PhotoSource
@@ -40,6 +40,8 @@ INVISIBLE = 45.0
 class Read:
     """Pictures with what they are read from and what they have."""
 
+    thoughts: list[CoTOutput]
+    """What the model thought of each."""
     features: torch.Tensor
     """Of :meth:`cotir.read_out.ReadOut.features` (B, F)."""
     labels: torch.Tensor
@@ -68,11 +70,14 @@ def read_all(pipeline: CoTIRPipeline, read_out: ReadOut, source: PhotoSource, sp
         label = torch.tensor([float(kind in severity) for kind in KINDS])
         severities = torch.tensor([severity.get(kind, 0.0) for kind in KINDS])
         levels = (psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(output.image, np.uint8)))
-        features = read_out.features(output.thoughts[0])[0]
-        rows.append((features, label, severities, torch.tensor(seen), *map(torch.tensor, levels)))
+        thought = output.thoughts[0]
+        rows.append(
+            (thought, read_out.features(thought)[0], label, severities, torch.tensor(seen), *map(torch.tensor, levels))
+        )
         if number % 50 == 0:
             print(f"{split}: {number} of {count + count // 10}", flush=True)
-    return Read(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    thoughts, *columns = zip(*rows, strict=True)
+    return Read(list(thoughts), *map(torch.stack, columns))
 
 
 def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pair, dict[str, float], bool]]:
@@ -135,9 +140,7 @@ def report_gains(read: Read, calibrated: ReadOut) -> str:
         "| held-out pictures | share restored | gain, all restored | gain, found or expected |",
         "|---|---|---|---|",
     ]
-    confidences = torch.from_numpy(_told(calibrated, read).confidences).float()
-    # as Reasoning.is_worth_restoring has it
-    helps = ((calibrated.expected_gain(confidences) > 0) | (confidences >= THRESHOLD).any(dim=1)).numpy()
+    helps = np.array([each.is_worth_restoring for thought in read.thoughts for each in calibrated.read(thought)])
     damaged = read.labels.any(dim=1).numpy()
     for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
         gains, restored = (read.after - read.before).numpy()[chosen], helps[chosen]

@@ -11,14 +11,14 @@ from cotir.scales import CELL, LEAST, NEXT, reduced, sizes, with_tone_of
 
 @pytest.mark.parametrize(
     ("shape", "backbone"),
-    [((8, 8), NANO), ((184, 184), NANO), ((96, 8), NANO), ((1024, 1024), FLUX2), ((16, 64), FLUX1)],
+    [((8, 8), NANO), ((248, 248), NANO), ((96, 8), NANO), ((1024, 1024), FLUX2), ((16, 64), FLUX1)],
 )
 def test_what_fits_into_a_window_and_is_no_larger_than_a_glance_has_one_scale(shape, backbone):
     assert sizes(*shape, backbone) == [shape]
 
 
 def test_what_fits_into_a_window_gets_its_tone_at_a_glance():
-    assert sizes(256, 192, NANO) == [(256, 192), (96, 72)]
+    assert sizes(256, 192, NANO) == [(256, 192), (128, 96)]
 
 
 @pytest.mark.parametrize("shape", [(264, 256), (512, 512), (896, 768), (3024, 4032), (16, 6000), (20_000, 20_000)])
@@ -40,7 +40,7 @@ def test_scales_go_down_to_a_glance(shape, backbone):
 def test_coarse_scales_cost_little():
     fine, *coarse = sizes(3024, 4032, NANO)
     assert len(coarse) == 3
-    assert sum(h * w for h, w in coarse) < 0.1 * fine[0] * fine[1]
+    assert sum(h * w for h, w in coarse) < 0.12 * fine[0] * fine[1]
 
 
 def picture(seed, *shape):

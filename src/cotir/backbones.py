@@ -130,7 +130,7 @@ NANO = Backbone(
     steps=1,
     window=256,
     overlap=32,
-    glance=96,
+    glance=128,
     mu=_no_shift,
 )
 
