@@ -251,7 +251,7 @@ def test_large_pictures_report_every_window(photo, restore, tmp_path, monkeypatc
     heard = []
     monkeypatch.setattr("cotir.interfaces.report.Report.progress", lambda self, *counts: heard.append(counts))
     assert restore(photo(tmp_path / "wide.png", (16, 400, 3))).code == 0
-    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]  # the picture made smaller, twice, then two windows
+    assert heard == [(1, 3), (2, 3), (3, 3)]  # the picture made smaller, then two windows
 
 
 def test_terminal_gets_a_bar_and_red_errors(photo, nano_folder, tmp_path):
