@@ -3,7 +3,8 @@
     python benchmarks/train_step.py PHOTOS [--steps 20] [--threads 2]
 
 Every variant runs in a process of its own, on the same samples, after a few steps to warm up; ratios are against the
-first one. Samples are made beforehand, so that only the step is timed.
+first one. Samples are made beforehand, so that only the step is timed. Freed memory is kept, as the command line keeps
+it.
 """
 
 import argparse
@@ -27,11 +28,13 @@ WARM_UP = 3
 
 def measure(photos: str, overrides: list[str], steps: int, threads: int) -> None:
     """Time one variant in this process, and print it as JSON."""
+    from cotir.allocator import keep_freed_memory
     from cotir.train.data import Batches
     from cotir.train.journal import Silent
     from cotir.train.loop import Trainer
     from cotir.train.run_file import load_config
 
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as run:
         fixed = [f"data.path={photos}", f"run={run}", "validation.every=0", "log.trackers=[]", f"threads={threads}"]
         recipe = CONFIG.parents[1] / "bench/default.yaml"

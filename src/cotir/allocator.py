@@ -1,8 +1,8 @@
 """How the process handles memory that is freed: kept for the next pass, not given back to the system.
 
 Every pass of a model on a CPU allocates and frees the same gigabytes, in pieces of some megabytes. glibc gives such
-pieces back to the system at once, and every page of the next pass is then faulted in and zeroed anew, which on a
-virtual machine can cost as much as the arithmetic (``benchmarks/freed_memory.py`` measures it).
+pieces back to the system at once, and every page of the next pass is then faulted in and zeroed anew, which is slow
+above all on virtual machines (``benchmarks/freed_memory.py`` measures it).
 """
 
 import ctypes
