@@ -7,6 +7,7 @@ processes of their own and in turns, so that a machine that becomes slower does 
 """
 
 import argparse
+import atexit
 import json
 import statistics
 import subprocess
@@ -38,7 +39,9 @@ def training(photos: str) -> Callable[[], object]:
     from cotir.train.loop import Trainer
     from cotir.train.run_file import load_config
 
-    fixed = [f"data.path={photos}", f"run={tempfile.mkdtemp()}", "validation.every=0", "log.trackers=[]"]
+    run = tempfile.TemporaryDirectory()
+    atexit.register(run.cleanup)
+    fixed = [f"data.path={photos}", f"run={run.name}", "validation.every=0", "log.trackers=[]"]
     recipe = f"data.recipe={ROOT / 'configs/bench/default.yaml'}"
     config = load_config(ROOT / "configs/train/nano.yaml", [*fixed, recipe, "log.every=1000000"])
     trainer = Trainer(config, Silent())

@@ -50,11 +50,11 @@ class GatedConvBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map features (B, w, H, W), optionally under a condition (B, condition_dim), to the same shape."""
-        # On a CPU memory costs as much as arithmetic, so as few arrays as can be: a fused gate, a sum in place.
+        # Fused: on a CPU memory costs as much as arithmetic, so as few arrays as can be.
         gated = F.glu(self.conv(x), dim=1)
         if self.scale is not None:
             gated = gated * (2 * self.scale(condition).sigmoid()[:, :, None, None])
-        return self.out(gated).add_(x)
+        return x + self.out(gated)
 
 
 class ToneMap(nn.Module):

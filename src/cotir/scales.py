@@ -14,12 +14,12 @@ from torch import Tensor
 from cotir.backbones import Backbone
 
 NEXT = 4.0
-"""Largest factor from one scale to the next coarser one: the coarse scales together cost at most 7 % more from it."""
+"""Largest factor from one scale to the next coarser one. At this factor the coarse scales together cost 7 % more."""
 CELL = 8
 """Pixels of the coarser scale in a cell of the tone. Smaller ones would also take its detail, which is worse: what is
 small in the picture, as fine noise or a blur, it cannot see."""
 LEAST = 2.0
-"""Smallest factor: a scale that is hardly smaller would cost as much and show no more."""
+"""Smallest factor, at which they cost a third: a scale that is hardly smaller would cost as much and show no more."""
 
 
 def sizes(height: int, width: int, backbone: Backbone) -> list[tuple[int, int]]:
