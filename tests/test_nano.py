@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cotir.backbones import NANO
-from cotir.nano import CoTNanoTransformer2DModel, ToneMap
+from cotir.nano import CoTNanoTransformer2DModel, GatedConvBlock, ToneMap
 
 ROWS, COLUMNS = 3, 4
 
@@ -77,6 +77,37 @@ def test_every_parameter_learns(model, tokens):
     loss = sum(x.square().sum() for x in (output.sample, thoughts.scene, thoughts.degradation, thoughts.plan))
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_step_in_mixed_precision_is_near_the_one_in_float32(model, tokens):
+    target, reference, text = tokens
+    torch.nn.init.normal_(model.exit.weight, std=0.1)
+    gradients = []
+    for mixed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            output = run(model, target, reference, text, 0.5)
+        output.sample.float().square().mean().backward()
+        learned = [p.grad for p in model.parameters() if p.grad is not None]
+        assert {gradient.dtype for gradient in learned} == {torch.float32}
+        gradients.append(torch.cat([gradient.flatten() for gradient in learned]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999
+    torch.testing.assert_close(gradients[1].norm(), gradients[0].norm(), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_block_gates_one_half_of_its_convolution_by_the_other(separable):
+    torch.manual_seed(0)
+    block = GatedConvBlock(8, separable=separable)
+    x = torch.randn(2, 8, 6, 5)
+    wanted = x + block.out(torch.nn.functional.glu(block.conv(x), dim=1))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(block(x.contiguous(memory_format=layout)), wanted)
+
+
+def test_a_block_keeps_the_residual_in_the_wider_dtype():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert GatedConvBlock(8)(torch.randn(1, 8, 4, 4)).dtype == torch.float32
 
 
 def test_times_are_not_rounded_with_the_model(model, tokens):
