@@ -8,7 +8,7 @@ from PIL import Image
 from small_data import SIDE, facts, photo_config, write_photos, write_recipes
 
 from cotir.errors import ConfigError, ImageError, TrainingError
-from cotir.train.pairs import GRID, REPLACEMENTS, Place
+from cotir.train.pairs import REPLACEMENTS, Place
 from cotir.train.photo_regions import BLOCK
 from cotir.train.photo_source import PhotoSource
 
@@ -88,20 +88,6 @@ def test_crops_lie_anywhere_inside_the_region(map_photos, tmp_path):
         assert set(np.diff(rows)) == {1}
         corners.add((int(rows.min()), int(columns.min())))
     assert corners == {(top, left) for top in range(3) for left in range(3)}
-
-
-@pytest.mark.parametrize(("aligned", "on_the_grid"), [(1.0, {1.0}), (0.5, {0.4, 0.5, 0.6})])
-def test_crops_keep_the_grid_of_compression_as_often_as_asked(aligned, on_the_grid, map_photos, tmp_path):
-    clean = write_recipes(tmp_path / "recipes.yaml", "clean: true\n")
-    source = PhotoSource(photo_config(map_photos, clean, held_out=0, downscale=0, aligned=aligned), seed=0)
-    corners = []
-    for position in range(200):
-        column, row = (int(level) // 5 for level in source[Place(position, 16)].lq[0, 0, :2])
-        mirrored = source[Place(position, 16)].lq[0, 1, 0] < column * 5
-        corners.append((row, SIDE - 1 - column if mirrored else column))
-    kept = [corner for corner in corners if corner[0] % GRID == corner[1] % GRID == 0]
-    assert round(len(kept) / len(corners), 1) in on_the_grid
-    assert set(kept) == {(top, left) for top in range(0, SIDE - 15, GRID) for left in range(0, SIDE - 15, GRID)}
 
 
 def test_crops_that_are_averaged_down_show_more_of_the_region(map_photos, tmp_path):

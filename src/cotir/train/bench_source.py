@@ -59,7 +59,7 @@ class BenchSource(Source):
         hq, lq = (_decode(data, f"{key}.{part}.png") for data, part in ((sample.hq, "hq"), (sample.lq, "lq")))
         if hq.shape != lq.shape or min(hq.shape[:2]) < place.crop:
             raise ImageError(f"{key}: HQ is {hq.shape[:2]} and LQ {lq.shape[:2]}; a crop of {place.crop} needs both")
-        pictures = crop_of(rng, hq, lq, place.crop, self.config.downscale, self.config.aligned)
+        pictures = crop_of(rng, hq, lq, place.crop, self.config.downscale)
         meta = sample.meta
         words = meta.instruction
         if bench is self.bench:

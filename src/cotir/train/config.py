@@ -66,8 +66,6 @@ class DataConfig(Strict):
     crops_per_region: Count = 4
     downscale: Unit = 0.3
     """Share of the crops that are cut larger and averaged down, where pictures or regions are larger than the crop."""
-    aligned: Unit = 0.0
-    """Share of the other crops whose corner lies on a grid of 16 pixels, as the blocks of a file's compression do."""
     balanced: bool = True
     """A bench's types equally often, instead of its samples."""
     photo_mb: Positive = 1024.0

@@ -21,8 +21,6 @@ from cotir.prompts import Instruction, ReasoningTrace
 
 Pixels = npt.NDArray[np.uint8]
 
-GRID = 16
-"""Pixels: the side of nano's tokens, of JPEG's largest unit and of H.264's macroblocks."""
 REPLACEMENTS = 8
 """Positions tried in place of one that cannot be read."""
 
@@ -95,9 +93,7 @@ class Source(Dataset[Pair], ABC):
         """Hash of what the pairs are made from."""
 
 
-def crop_of(
-    rng: np.random.Generator, hq: Pixels, lq: Pixels, crop: int, downscale: float = 0.0, aligned: float = 0.0
-) -> tuple[Pixels, Pixels]:
+def crop_of(rng: np.random.Generator, hq: Pixels, lq: Pixels, crop: int, downscale: float) -> tuple[Pixels, Pixels]:
     """A square of both pictures at one place, HQ and LQ.
 
     Args:
@@ -107,14 +103,11 @@ def crop_of(
         crop: side of the square in pixels.
         downscale: share of the squares that are cut larger, up to the whole picture, and averaged down, so that they
             show more of it. A damaged picture is restored smaller, too, where it is large (:mod:`cotir.scales`).
-        aligned: share of the other squares whose corner lies on a grid of :data:`GRID` pixels, as the windows of a file
-            lie on the grid of its compression.
     """
     side, largest = crop, min(hq.shape[:2])
     if largest > crop and rng.random() < downscale:
         side = int(rng.integers(crop, largest)) + 1
-    step = GRID if side == crop and aligned and rng.random() < aligned else 1
-    top, left = (step * int(rng.integers((whole - side) // step + 1)) for whole in hq.shape[:2])
+    top, left = (int(rng.integers(whole - side + 1)) for whole in hq.shape[:2])
     box = np.s_[top : top + side, left : left + side]
     if side == crop:
         return np.ascontiguousarray(hq[box]), np.ascontiguousarray(lq[box])

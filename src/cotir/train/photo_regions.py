@@ -40,7 +40,7 @@ class Region:
         """The words about a crop of it."""
         raise NotImplementedError
 
-    def crop(self, rng: np.random.Generator, place: Place, downscale: float = 0.0, aligned: float = 0.0) -> Pair:
+    def crop(self, rng: np.random.Generator, place: Place, downscale: float = 0.0) -> Pair:
         """A crop of it, anywhere, with words of its own; see :func:`cotir.train.pairs.crop_of`.
 
         Raises:
@@ -48,7 +48,7 @@ class Region:
         """
         if min(self.hq.shape[:2]) < place.crop:
             raise ImageError(f"{self.file}: gives {self.hq.shape[:2]} pixels, too few for a crop of {place.crop}")
-        hq, lq = crop_of(rng, self.hq, self.lq, place.crop, downscale, aligned)
+        hq, lq = crop_of(rng, self.hq, self.lq, place.crop, downscale)
         return Pair(hq, lq, self.deg, *self.say(rng, hq), place.position)
 
 
@@ -91,8 +91,7 @@ class PhotoRegions(Source):
         block, slot = divmod(place.position, BLOCK * per_region)
         mixed = int(permutation(self.seed, block, BLOCK * per_region)[slot])
         region = self._region(block * BLOCK + mixed // per_region)
-        rng = rng_of(self.seed, "crop", place.position)
-        return region.crop(rng, place, self.config.downscale, self.config.aligned)
+        return region.crop(rng_of(self.seed, "crop", place.position), place, self.config.downscale)
 
     def held_out(self, count: int, crop: int) -> list[Pair]:
         """See :class:`Source`."""
