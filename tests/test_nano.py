@@ -95,6 +95,20 @@ def test_a_step_in_mixed_precision_is_near_the_one_in_float32(model, tokens):
     torch.testing.assert_close(gradients[1].norm(), gradients[0].norm(), rtol=0.01, atol=0)
 
 
+def test_all_features_of_the_skin_lie_channels_last(model, tokens):
+    """One operation that loses the layout makes all that follow slow, and nothing else would tell."""
+    lost = []
+    for name, part in model.named_modules():
+        if isinstance(part, GatedConvBlock):
+
+            def look(_, inputs, output, name=name):
+                lost.extend(name for x in (inputs[0], output) if not x.is_contiguous(memory_format=torch.channels_last))
+
+            part.register_forward_hook(look)
+    run(model, *tokens, 0.5)
+    assert lost == []
+
+
 @pytest.mark.parametrize("separable", [False, True])
 def test_a_block_gates_one_half_of_its_convolution_by_the_other(separable):
     torch.manual_seed(0)
