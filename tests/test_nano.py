@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cotir.backbones import NANO
-from cotir.nano import CoTNanoTransformer2DModel, GatedConvBlock, ToneMap
+from cotir.nano import CoTNanoTransformer2DModel, GatedConvBlock, ResidualConvBlock, ToneMap
 
 ROWS, COLUMNS = 3, 4
 
@@ -10,10 +10,10 @@ ROWS, COLUMNS = 3, 4
 SHAPE = {"width": 8, "blocks": (1, 1, 1), "num_single_layers": 1, "num_attention_heads": 1}
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "tone"])
+@pytest.fixture(params=[{}, {"tone": True}, {"block": "residual"}], ids=["gated", "tone", "residual"])
 def model(request):
     torch.manual_seed(0)
-    return CoTNanoTransformer2DModel(**SHAPE, tone=request.param, joint_attention_dim=16, cot_depth=1).eval()
+    return CoTNanoTransformer2DModel(**SHAPE, **request.param, joint_attention_dim=16, cot_depth=1).eval()
 
 
 def run(model, target, reference, text, time, **options):
@@ -99,7 +99,7 @@ def test_all_features_of_the_skin_lie_channels_last(model, tokens):
     """One operation that loses the layout makes all that follow slow, and nothing else would tell."""
     lost = []
     for name, part in model.named_modules():
-        if isinstance(part, GatedConvBlock):
+        if isinstance(part, GatedConvBlock | ResidualConvBlock):
 
             def look(_, inputs, output, name=name):
                 lost.extend(name for x in (inputs[0], output) if not x.is_contiguous(memory_format=torch.channels_last))
@@ -119,9 +119,34 @@ def test_a_block_gates_one_half_of_its_convolution_by_the_other(separable):
         torch.testing.assert_close(block(x.contiguous(memory_format=layout)), wanted)
 
 
-def test_a_block_keeps_the_residual_in_the_wider_dtype():
+def test_a_residual_block_adds_rectified_features_that_the_condition_weighs():
+    torch.manual_seed(0)
+    block, x, condition = ResidualConvBlock(8, 5), torch.randn(2, 8, 6, 7), torch.randn(2, 5)
+    assert block.gain is not None
+    torch.testing.assert_close(block(x, condition), x + block.conv2(block.conv1(x).clamp_min(0)))
+    torch.nn.init.constant_(block.gain.bias, 100.0)
+    wanted = x + block.conv2(2 * block.conv1(x).clamp_min(0))
+    torch.testing.assert_close(block(x, condition), wanted)
+    torch.nn.init.constant_(block.gain.bias, -100.0)
+    torch.testing.assert_close(block(x, condition), x + block.conv2(torch.zeros_like(x)))
+
+
+@pytest.mark.parametrize("kind", [GatedConvBlock, ResidualConvBlock])
+def test_a_block_keeps_the_residual_in_the_wider_dtype(kind):
     with torch.autocast("cpu", torch.bfloat16):
-        assert GatedConvBlock(8)(torch.randn(1, 8, 4, 4)).dtype == torch.float32
+        assert kind(8)(torch.randn(1, 8, 4, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"block": "dense"}, "there is no block 'dense'; a nano has gated or residual ones"),
+        ({"block": "residual", "separable": (False, True, True)}, "residual blocks are not separable"),
+    ],
+)
+def test_blocks_that_there_are_not_are_an_error(shape, said):
+    with pytest.raises(ValueError, match=said):
+        CoTNanoTransformer2DModel(**SHAPE, **shape)
 
 
 def test_times_are_not_rounded_with_the_model(model, tokens):

@@ -23,6 +23,19 @@ def test_only_matrices_decay():
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
 
 
+def test_a_part_may_have_its_own_rate_and_the_longest_name_counts():
+    names = ("trunk.a", "trunk.b.c", "trunks", "entry")
+    trained = {name: torch.nn.Parameter(torch.ones(2, 2)) for name in names}
+    optimizer = make_optimizer(OptimizerConfig(factors={"trunk": 0.1, "trunk.b": 3.0}), trained)
+    factors = {id(p): group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert [factors[id(trained[name])] for name in names] == [0.1, 3.0, 1.0, 1.0]
+
+
+def test_a_factor_of_no_trained_weight_is_an_error():
+    with pytest.raises(ConfigError, match=r"optimizer\.factors names 'trunc'.* there are matrix, bias"):
+        make_optimizer(OptimizerConfig(factors={"trunc": 0.1}), weights())
+
+
 def test_nothing_to_train_is_an_error():
     with pytest.raises(ConfigError, match=r"nothing is trained: model\.train and objective\.reasoning"):
         make_optimizer(OptimizerConfig(), {})
@@ -95,6 +108,17 @@ def test_two_micro_batches_of_two_are_one_of_four(material, tmp_path):
         torch.testing.assert_close(others[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
     assert any(float(change.abs().max()) > 0 for change in moved.values())
     assert not any(key.startswith(("d_", "lambda_")) for key in one)
+
+
+def test_a_step_follows_the_factors(material, tmp_path):
+    options = {"model": {"train": "all"}, "optimizer": {"factors": {"trunk": 1e-6}}}
+    trainer = learner_of(material, tmp_path, **options)
+    before = {name: weight.detach().clone() for name, weight in trainer.learner.trained.items()}
+    trainer.learner.learn([[trainer.source[Place(0, 32)]]], 0, measure=False)
+    moved = {name: float((w.detach() - before[name]).abs().max()) for name, w in trainer.learner.trained.items()}
+    # a first step of Adam is at most its rate
+    assert max(moved[name] for name in moved if name.startswith("trunk.")) < 1e-8
+    assert max(moved[name] for name in moved if not name.startswith("trunk.")) > 1e-4
 
 
 def test_the_constraints_share_of_the_gradient(done):

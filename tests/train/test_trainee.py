@@ -12,7 +12,7 @@ from cotir.errors import CoTIRError
 from cotir.pipeline import CoTIRPipeline
 from cotir.presets import PRESETS
 from cotir.train.loop import Trainer
-from cotir.train.trainee import load_trainee
+from cotir.train.trainee import fresh_nano, load_trainee
 from golden_model import TINY, inputs, plain_model
 from golden_vae import golden_vae
 from tiny_encoders import qwen3, t5_and_clip
@@ -128,6 +128,19 @@ def test_trained_weights_are_float32_and_frozen_ones_as_wished(material, flux_ba
 
 
 @pytest.mark.usefixtures("tiny_presets")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"widht": 8}, "model.transformer has no 'widht'; it takes "),
+        ({"block": "dense"}, "model.transformer: there is no block 'dense'; a nano has gated or residual ones"),
+    ],
+)
+def test_a_fresh_nano_that_cannot_be_is_named(arguments, said):
+    with pytest.raises(CoTIRError) as caught:
+        fresh_nano(arguments)
+    assert str(caught.value).startswith(said)
+
+
 def test_a_base_of_another_kind_is_named(material, flux_bases, imported, tmp_path):
     nano, adapter = str(material / "nano"), str(imported["flux2"].adapter)
     cases = {

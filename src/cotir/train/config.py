@@ -155,6 +155,8 @@ class OptimizerConfig(Strict):
     warmup: Annotated[int, Field(ge=0)] = 2000
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    factors: dict[str, Positive] = Field(default={})
+    """Of the rate for a part of the model, by the part's name, such as ``trunk: 0.1``; 1 for all others."""
     clip: Positive = 1.0
 
     @model_validator(mode="after")

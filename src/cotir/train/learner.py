@@ -111,7 +111,7 @@ class Learner:
         """
         rate = self.schedule.rate(step)
         for group in self._prepared.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self._prepared.zero_grad(set_to_none=True)
         used, reasoning_norm = self.multipliers.values, 0.0
         seen: list[dict[str, Tensor]] = []

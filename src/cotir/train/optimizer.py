@@ -11,17 +11,21 @@ from cotir.train.config import OptimizerConfig
 
 
 def make_optimizer(config: OptimizerConfig, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW in two groups: matrices and kernels decay; biases, norms and gates do not.
+    """AdamW in groups: matrices and kernels decay, biases, norms and gates do not; and each part has its own rate.
+
+    Every group carries ``factor``, by which the rate of the schedule is multiplied.
 
     Raises:
-        ConfigError: nothing is trained, or 8-bit moments are asked for without bitsandbytes or CUDA.
+        ConfigError: nothing is trained, ``factors`` names a part that is not, or 8-bit moments are asked for without
+            bitsandbytes or CUDA.
     """
     if not trained:
         raise ConfigError("nothing is trained: model.train and objective.reasoning leave no weight to move")
-    groups = [
-        {"params": [p for p in trained.values() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained.values() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for factor, part in _by_factor(config.factors, trained):
+        matrices, others = ([p for p in part if (p.ndim > 1) is matrix] for matrix in (True, False))
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": factor})
+        groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
     groups = [group for group in groups if group["params"]]
     if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=config.rate, betas=config.betas)
@@ -34,6 +38,21 @@ def make_optimizer(config: OptimizerConfig, trained: Mapping[str, nn.Parameter])
             f"optimizer.name adamw8bit needs bitsandbytes ({error}); pip install it, or use adamw"
         ) from error
     return bnb.optim.AdamW8bit(groups, lr=config.rate, betas=config.betas)
+
+
+def _by_factor(
+    factors: Mapping[str, float], trained: Mapping[str, nn.Parameter]
+) -> list[tuple[float, list[nn.Parameter]]]:
+    """Sort the weights by their factor: that of the longest name given that theirs begins with, or 1."""
+    parts: dict[str | None, list[nn.Parameter]] = {None: []} | {name: [] for name in factors}
+    for name, weight in trained.items():
+        given = [part for part in factors if name == part or name.startswith(f"{part}.")]
+        parts[max(given, key=len, default=None)].append(weight)
+    for part in factors:
+        if not parts[part]:
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in trained))
+            raise ConfigError(f"optimizer.factors names {part!r}, where no weight is trained; there are {known}")
+    return [(1.0 if part is None else factors[part], weights) for part, weights in parts.items()]
 
 
 class Average:

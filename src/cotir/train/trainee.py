@@ -237,7 +237,7 @@ def fresh_nano(arguments: Mapping[str, Any]) -> CoTNanoTransformer2DModel:
     """A nano transformer of random weights.
 
     Raises:
-        ConfigError: it has no such argument.
+        ConfigError: it has no such argument, or not such a value of one.
     """
     assert issubclass(CoTNanoTransformer2DModel, ConfigMixin)
     known = CoTNanoTransformer2DModel._get_init_keys(CoTNanoTransformer2DModel)
@@ -249,7 +249,10 @@ def fresh_nano(arguments: Mapping[str, Any]) -> CoTNanoTransformer2DModel:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()
     }
-    return CoTNanoTransformer2DModel(**values)
+    try:
+        return CoTNanoTransformer2DModel(**values)
+    except ValueError as error:
+        raise ConfigError(f"model.transformer: {error}") from error
 
 
 def _flux_parts(config: ModelConfig, seed: int, dtype: torch.dtype) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Give a nano model another shape, keeping the weights whose name and size stay: training can go on from it.
+
+    python scripts/reshape_nano.py MODEL OUT tone=true
+    python scripts/reshape_nano.py MODEL OUT block=residual
+
+MODEL and OUT are pipeline folders, or ``nano`` for the bundled MODEL; OUT must not be there. After them come arguments
+of the transformer (CoTNanoTransformer2DModel), the others stay as they are. What is new starts from random weights of
+seed 0: a tone map as one that does nothing, and convolution blocks nearly so. The read-out is not copied: it belongs
+to MODEL's weights. Prints what is new and what is left out.
+"""
+
+import argparse
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+import torch
+import yaml
+
+from cotir import CoTIRPipeline
+from cotir.errors import ConfigError
+from cotir.loading import NANO_FOLDER
+from cotir.storage import new_folder
+from cotir.train.trainee import fresh_nano
+
+
+def main() -> None:
+    """Read MODEL and write OUT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("shape", nargs="+", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    pipeline = CoTIRPipeline.from_pretrained(NANO_FOLDER if options.model == Path("nano") else options.model)
+    known = {name: value for name, value in pipeline.transformer.config.items() if not name.startswith("_")}
+    wanted = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in options.shape)}
+    torch.manual_seed(0)
+    try:
+        transformer = fresh_nano(known | wanted)
+    except ConfigError as error:
+        parser.error(str(error))
+    sizes = {name: weight.shape for name, weight in transformer.state_dict().items()}
+    old = pipeline.transformer.state_dict()
+    kept = {name: weight for name, weight in old.items() if sizes.get(name) == weight.shape}
+    transformer.load_state_dict(kept, strict=False)
+    with new_folder(options.out) as part:
+        components = {name: each for name, each in pipeline.components.items() if name != "transformer"}
+        CoTIRPipeline(transformer=transformer, **components).save_pretrained(part)
+    print(f"{len(kept)} tensors kept\nnew: {parts(sizes.keys() - kept)}\nleft out: {parts(old.keys() - kept)}")
+
+
+def parts(names: Iterable[str]) -> str:
+    """Tell tensors by the module that holds them, with their number: ``encoder.0 (8), exit (2)``."""
+    modules = groupby(sorted(names), key=lambda name: ".".join(name.split(".")[:2]))
+    return ", ".join(f"{module} ({len(list(held))})" for module, held in modules) or "nothing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""scripts/reshape_nano.py as a user runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from cotir import CoTIRPipeline
+from nano_model import write_tiny_pipeline
+
+SCRIPT = Path(__file__).parents[1] / "scripts/reshape_nano.py"
+
+
+def reshape(*arguments):
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_what_fits_is_kept_and_the_rest_is_told(tmp_path):
+    old = CoTIRPipeline.from_pretrained(write_tiny_pipeline(tmp_path / "old")).transformer
+    done = reshape(tmp_path / "old", tmp_path / "new", "block=residual", "tone=true")
+    assert done.returncode == 0, done.stderr
+    kept, new, left_out = done.stdout.splitlines()
+    assert new.startswith("new: decoder.0 (6), ") and new.endswith("tone_map.tell (2)")
+    assert left_out.startswith("left out: decoder.0 (6), ") and "tone_map" not in left_out
+    shaped = CoTIRPipeline.from_pretrained(tmp_path / "new").transformer
+    assert (
+        shaped.config["block"] == "residual" and shaped.config["tone"] and shaped.config["width"] == old.config["width"]
+    )
+    new_weights = shaped.state_dict()
+    same = old.state_dict().keys() & new_weights.keys()
+    assert all(torch.equal(new_weights[name], old.state_dict()[name]) for name in same)
+    assert kept == f"{len(same)} tensors kept"
+    assert {name.split(".")[0] for name in old.state_dict().keys() - same} == {"encoder", "decoder"}
+
+
+def test_an_unknown_argument_is_one_clear_line(tmp_path):
+    write_tiny_pipeline(tmp_path / "old")
+    for shape, said in (("widht=8", "has no 'widht'; it takes"), ("block=dense", "there is no block 'dense'")):
+        done = reshape(tmp_path / "old", tmp_path / "new", shape)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "new").exists()
