@@ -10,15 +10,16 @@ to MODEL's weights. Prints what is new and what is left out.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 
 from cotir import CoTIRPipeline
-from cotir.errors import ConfigError
+from cotir.errors import ConfigError, CoTIRError
 from cotir.loading import NANO_FOLDER
 from cotir.storage import new_folder
 from cotir.train.trainee import fresh_nano
@@ -31,22 +32,38 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("shape", nargs="+", metavar="KEY=VALUE")
     options = parser.parse_args()
-    pipeline = CoTIRPipeline.from_pretrained(NANO_FOLDER if options.model == Path("nano") else options.model)
-    known = {name: value for name, value in pipeline.transformer.config.items() if not name.startswith("_")}
-    wanted = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in options.shape)}
-    torch.manual_seed(0)
     try:
-        transformer = fresh_nano(known | wanted)
-    except ConfigError as error:
+        print(reshape(options.model, options.out, options.shape))
+    except CoTIRError as error:
         parser.error(str(error))
+
+
+def reshape(model: Path, out: Path, shape: Sequence[str]) -> str:
+    """Write the reshaped model; what was kept, is new and was left out, in three lines.
+
+    Raises:
+        CoTIRError: MODEL cannot be read, OUT cannot be written, or the transformer takes no such arguments.
+    """
+    pipeline = CoTIRPipeline.from_pretrained(NANO_FOLDER if model == Path("nano") else model)
+    known = {name: value for name, value in pipeline.transformer.config.items() if not name.startswith("_")}
+    torch.manual_seed(0)
+    transformer = fresh_nano(known | dict(map(argument, shape)))
     sizes = {name: weight.shape for name, weight in transformer.state_dict().items()}
     old = pipeline.transformer.state_dict()
     kept = {name: weight for name, weight in old.items() if sizes.get(name) == weight.shape}
     transformer.load_state_dict(kept, strict=False)
-    with new_folder(options.out) as part:
+    with new_folder(out) as part:
         components = {name: each for name, each in pipeline.components.items() if name != "transformer"}
         CoTIRPipeline(transformer=transformer, **components).save_pretrained(part)
-    print(f"{len(kept)} tensors kept\nnew: {parts(sizes.keys() - kept)}\nleft out: {parts(old.keys() - kept)}")
+    return f"{len(kept)} tensors kept\nnew: {parts(sizes.keys() - kept)}\nleft out: {parts(old.keys() - kept)}"
+
+
+def argument(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``, the value as YAML."""
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise ConfigError(f"{text!r} is no KEY=VALUE; write it like tone=true")
+    return key, yaml.safe_load(value)
 
 
 def parts(names: Iterable[str]) -> str:
