@@ -133,6 +133,7 @@ def test_trained_weights_are_float32_and_frozen_ones_as_wished(material, flux_ba
     [
         ({"widht": 8}, "model.transformer has no 'widht'; it takes "),
         ({"block": "dense"}, "model.transformer: there is no block 'dense'; a nano has gated or residual ones"),
+        ({"blocks": 3}, "model.transformer: "),
     ],
 )
 def test_a_fresh_nano_that_cannot_be_is_named(arguments, said):

@@ -251,7 +251,7 @@ def fresh_nano(arguments: Mapping[str, Any]) -> CoTNanoTransformer2DModel:
     }
     try:
         return CoTNanoTransformer2DModel(**values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"model.transformer: {error}") from error
 
 
