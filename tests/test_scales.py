@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cotir.backbones import BACKBONES, FLUX1, FLUX2, NANO
-from cotir.scales import CELL, LEAST, NEXT, reduced, sizes, with_tone_of
+from cotir.scales import LEAST, NEXT, Tone, reduced, sizes
+from cotir.tiling import Blend, Window, windows
 
 
 @pytest.mark.parametrize(
@@ -47,37 +48,42 @@ def picture(seed, *shape):
     return torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+def toned(coarse, fine):
+    """A picture of one window in the tone of a coarser one."""
+    height, width = fine.shape[-2:]
+    return Tone(coarse, (height, width)).given_to(fine, Window(0, 0, height, width))
+
+
 def test_where_scales_agree_nothing_changes():
     fine = picture(0, 64, 96)
-    torch.testing.assert_close(with_tone_of(reduced(fine, (16, 24)), fine), fine, rtol=0, atol=1e-6)
+    torch.testing.assert_close(toned(reduced(fine, (16, 24)), fine), fine, rtol=0, atol=1e-6)
 
 
 def test_the_tone_is_the_coarse_ones_and_the_detail_the_fine_ones():
     fine, tone = picture(0, 64, 96), torch.tensor([0.3, -0.2, 0.1])
     coarse = reduced(fine, (16, 24)) + tone[:, None, None]
-    torch.testing.assert_close(
-        with_tone_of(coarse, fine) - fine, tone[:, None, None].expand(1, 3, 64, 96), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(toned(coarse, fine) - fine, tone[:, None, None].expand(1, 3, 64, 96), rtol=0, atol=1e-5)
 
 
 def test_detail_of_the_coarse_scale_stays_there():
     """A pattern finer than a cell of the tone: wrong or right, the fine scale knows better."""
     fine = picture(0, 256, 256) * 0.1
     pattern = 0.5 * (-1.0) ** torch.arange(64)
-    torch.testing.assert_close(with_tone_of(reduced(fine, (64, 64)) + pattern, fine), fine, rtol=0, atol=1e-5)
+    torch.testing.assert_close(toned(reduced(fine, (64, 64)) + pattern, fine), fine, rtol=0, atol=1e-5)
 
 
-def test_windows_of_differing_tone_agree_afterwards():
-    """A seam between two windows, which the coarse scale does not have, is gone but for its surroundings."""
-    true = picture(1, 64, 1024) * 0.1
-    seam = true + 0.4 * (torch.arange(1024) >= 512)
-    mended = with_tone_of(reduced(true, (16, 256)), seam)
-    away = (torch.arange(1024) - 512).abs() > 2 * 4 * CELL
-    assert (seam - true).abs()[..., away].max() > 0.39
-    assert (mended - true).abs()[..., away].max() < 0.01
+@pytest.mark.parametrize("width", [256, 250])
+def test_windows_of_differing_tone_meet_without_a_seam(width):
+    """Each takes the tone by itself, so one that is too bright and one too dark agree before they are blended."""
+    true = picture(1, 64, 4 * width) * 0.1
+    tone = Tone(reduced(true, (16, width)), (64, 4 * width))
+    blend = Blend(1, 64, 4 * width, overlap=16)
+    for number, place in enumerate(windows(64, 4 * width, size=248, overlap=16, multiple=8)):
+        blend.add(place, tone.given_to(place.cut(true) + 0.4 * (-1) ** number, place))
+    torch.testing.assert_close(blend.result(), true, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 256)])
 def test_a_coarse_picture_of_one_cell_has_one_tone(size):
     fine = picture(2, 4 * size[0], 4 * size[1])
-    assert with_tone_of(reduced(fine, size) + 0.1, fine).shape == fine.shape
+    assert toned(reduced(fine, size) + 0.1, fine).shape == fine.shape

@@ -129,7 +129,7 @@ NANO = Backbone(
     guidance=None,
     steps=1,
     window=256,
-    overlap=32,
+    overlap=24,
     glance=128,
     mu=_no_shift,
 )

@@ -15,7 +15,7 @@ from cotir.encode import TextTokens, condition, decode_image, encode_image, to_g
 from cotir.jobs import Job, batches
 from cotir.nano import CoTNanoTransformer2DModel
 from cotir.sampling import StepCallback, denoise, draw_noise
-from cotir.scales import reduced, sizes, with_tone_of
+from cotir.scales import Tone, reduced, sizes
 from cotir.tiling import Blend, Window, spread, windows
 from cotir.transformer import CoTTransformer
 
@@ -80,8 +80,7 @@ class Passes:
         coarse, *finer = reversed(self._sizes(batch[0]))
         pixels, thoughts = self._restore_scale(laid, coarse, request)
         for size in finer:
-            fine, thoughts = self._restore_scale(laid, size, request)
-            pixels = with_tone_of(pixels, fine)
+            pixels, thoughts = self._restore_scale(laid, size, request, Tone(pixels, size))
         return pixels, CoTOutput.mean(thoughts).split() if thoughts else []
 
     def look(self, job: Job, on_step: StepCallback) -> CoTOutput:
@@ -100,13 +99,16 @@ class Passes:
         canvas = torch.cat([job.canvas.tensor for job in batch])
         return _Laid(canvas, self.encode_text([job.prompt for job in batch]), [job.seed for job in batch])
 
-    def _restore_scale(self, laid: _Laid, size: tuple[int, int], request: Request) -> tuple[Tensor, list[CoTOutput]]:
-        """Pixels at one size, and what was thought in each window."""
+    def _restore_scale(
+        self, laid: _Laid, size: tuple[int, int], request: Request, tone: Tone | None = None
+    ) -> tuple[Tensor, list[CoTOutput]]:
+        """Pixels at one size, in the tone of a coarser one if there is one, and what was thought in each window."""
         if size != laid.canvas.shape[-2:]:
             laid = _Laid(reduced(laid.canvas, size), laid.text, laid.seeds)
         blend, thoughts = Blend(len(laid.seeds), *size, self.backbone.overlap), []
         for passed in self._passes(laid, self._windows(size), request):
-            blend.add(passed.place, decode_image(self.vae, passed.latent))
+            pixels = decode_image(self.vae, passed.latent).float().cpu()
+            blend.add(passed.place, pixels if tone is None else tone.given_to(pixels, passed.place))
             thoughts += [] if passed.thought is None else [passed.thought]
         return blend.result(), thoughts
 

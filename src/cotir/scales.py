@@ -7,11 +7,14 @@ best at their size, even where a picture fits into a window. `scripts/compare_sc
 """
 
 import math
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cotir.backbones import Backbone
+from cotir.tiling import Window
 
 NEXT = 4.0
 """Largest factor from one scale to the next coarser one. At this factor the coarse scales together cost 7 % more."""
@@ -50,19 +53,45 @@ def reduced(canvas: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(canvas, size, mode="area")
 
 
-def with_tone_of(coarse: Tensor, fine: Tensor) -> Tensor:
-    """The finer restoration in the tone of the coarser one.
+@dataclass(frozen=True)
+class Tone:
+    """The tone of a restoration at a coarser scale, for the windows of a finer one.
 
-    ``fine + up(down(coarse) - down(fine))``, down to :data:`CELL` coarse pixels: where both agree nothing changes.
+    Every window takes it by itself, before windows are blended: taken by the blended picture it would leave a step
+    where two windows disagree, for it knows nothing smaller than a cell.
 
-    Args:
+    Attributes:
         coarse: (B, 3, h, w), less by 2 to 4 times.
-        fine: the same pictures (B, 3, H, W).
+        size: (H, W) of the finer one.
     """
-    grid = (max(1, coarse.shape[-2] // CELL), max(1, coarse.shape[-1] // CELL))
-    size = (fine.shape[-2], fine.shape[-1])
-    difference = reduced(coarse, grid) - reduced(fine, grid)
-    return F.interpolate(difference, size, mode="bicubic", align_corners=False).add_(fine)
+
+    coarse: Tensor
+    size: tuple[int, int]
+
+    def given_to(self, fine: Tensor, place: Window) -> Tensor:
+        """``fine + up(down(coarse) - down(fine))``, down to :data:`CELL` coarse pixels.
+
+        Where both agree nothing changes.
+
+        Args:
+            fine: a window of the same pictures (B, 3, place.height, place.width).
+            place: where it lies in the finer one.
+        """
+        down, across = (small / large for small, large in zip(self.coarse.shape[-2:], self.size, strict=True))
+        rows, columns = _nearest(place.top, place.height, down), _nearest(place.left, place.width, across)
+        grid = (_cells(place.height * down), _cells(place.width * across))
+        difference = reduced(self.coarse[..., rows[:, None], columns], grid) - reduced(fine, grid)
+        shape = (fine.shape[-2], fine.shape[-1])
+        return F.interpolate(difference, shape, mode="bicubic", align_corners=False).add_(fine)
+
+
+def _nearest(start: int, length: int, ratio: float) -> Tensor:
+    """The coarse pixel under each of ``length`` finer ones (length,)."""
+    return ((torch.arange(start, start + length, dtype=torch.float64) + 0.5) * ratio).long()
+
+
+def _cells(coarse_pixels: float) -> int:
+    return max(1, round(coarse_pixels / CELL))
 
 
 def _on_grid(side: float, multiple: int) -> int:
