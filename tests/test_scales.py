@@ -83,6 +83,17 @@ def test_windows_of_differing_tone_meet_without_a_seam(width):
     torch.testing.assert_close(blend.result(), true, rtol=0, atol=0.01)
 
 
+def test_a_window_takes_what_lies_under_it_where_the_scales_do_not_divide():
+    """Every window, to the last row and column: a coarse ramp of 96 px under 264 finer ones."""
+    ramp = torch.linspace(-1, 1, 96).expand(1, 3, 72, 96)
+    tone = Tone(ramp, (200, 264))
+    for place in windows(200, 264, size=104, overlap=16, multiple=8):
+        given = tone.given_to(torch.zeros(1, 3, place.height, place.width), place)
+        wanted = torch.nn.functional.interpolate(ramp, (200, 264), mode="bilinear")
+        inside = given[..., 16:-16], place.cut(wanted)[..., 16:-16]  # a cell at the border has no neighbour to lean on
+        torch.testing.assert_close(*inside, rtol=0, atol=0.03)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (8, 256)])
 def test_a_coarse_picture_of_one_cell_has_one_tone(size):
     fine = picture(2, 4 * size[0], 4 * size[1])

@@ -81,8 +81,7 @@ class Tone:
         rows, columns = _nearest(place.top, place.height, down), _nearest(place.left, place.width, across)
         grid = (_cells(place.height * down), _cells(place.width * across))
         difference = reduced(self.coarse[..., rows[:, None], columns], grid) - reduced(fine, grid)
-        shape = (fine.shape[-2], fine.shape[-1])
-        return F.interpolate(difference, shape, mode="bicubic", align_corners=False).add_(fine)
+        return F.interpolate(difference, (place.height, place.width), mode="bicubic", align_corners=False).add_(fine)
 
 
 def _nearest(start: int, length: int, ratio: float) -> Tensor:
