@@ -1,6 +1,7 @@
 """A nano pipeline small enough for tests: every part random, except the tokenizer."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
@@ -13,8 +14,8 @@ from cotir.pipeline import CoTIRPipeline
 TEXT_WIDTH = 32
 
 
-def tiny_pipeline(seed: int = 0) -> CoTIRPipeline:
-    """A pipeline that changes a picture visibly, but not beyond recognition."""
+def tiny_pipeline(seed: int = 0, **shape: Any) -> CoTIRPipeline:
+    """A pipeline that changes a picture visibly, but not beyond recognition; its transformer may have another shape."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = AutoTokenizer.from_pretrained(NANO_FOLDER / "tokenizer")
@@ -34,6 +35,7 @@ def tiny_pipeline(seed: int = 0) -> CoTIRPipeline:
             num_attention_heads=1,
             joint_attention_dim=TEXT_WIDTH,
             cot_depth=1,
+            **shape,
         )
         torch.nn.init.normal_(transformer.exit.weight, std=0.05)
     return CoTIRPipeline(
@@ -41,7 +43,7 @@ def tiny_pipeline(seed: int = 0) -> CoTIRPipeline:
     )
 
 
-def write_tiny_pipeline(folder: Path) -> Path:
+def write_tiny_pipeline(folder: Path, **shape: Any) -> Path:
     """Save it as a folder that ``--model`` and ``from_pretrained`` take."""
-    tiny_pipeline().save_pretrained(folder)
+    tiny_pipeline(**shape).save_pretrained(folder)
     return folder

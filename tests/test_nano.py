@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from cotir.backbones import NANO
-from cotir.nano import CoTNanoTransformer2DModel, GatedConvBlock, ResidualConvBlock, ToneMap
+from cotir.nano import CoTNanoTransformer2DModel
+from cotir.skin import GatedConvBlock, ResidualConvBlock, ToneMap
 
 ROWS, COLUMNS = 3, 4
 
@@ -10,7 +11,15 @@ ROWS, COLUMNS = 3, 4
 SHAPE = {"width": 8, "blocks": (1, 1, 1), "num_single_layers": 1, "num_attention_heads": 1}
 
 
-@pytest.fixture(params=[{}, {"tone": True}, {"block": "residual"}], ids=["gated", "tone", "residual"])
+SHAPES = {
+    "gated": {},
+    "tone": {"tone": True},
+    "residual": {"block": "residual"},
+    "experts": {"tone": True, "experts": ("noise", "jpeg")},
+}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
 def model(request):
     torch.manual_seed(0)
     return CoTNanoTransformer2DModel(**SHAPE, **request.param, joint_attention_dim=16, cot_depth=1).eval()
@@ -72,6 +81,8 @@ def test_every_parameter_learns(model, tokens):
     torch.nn.init.normal_(model.exit.weight)
     if model.tone_map is not None:
         torch.nn.init.normal_(model.tone_map.tell.weight)
+    if model.expertise is not None:
+        torch.nn.init.normal_(model.expertise.changes, std=0.1)
     output = run(model, target, reference, text, 0.5, predict_reasoning=True)
     thoughts = output.reasoning
     loss = sum(x.square().sum() for x in (output.sample, thoughts.scene, thoughts.degradation, thoughts.plan))

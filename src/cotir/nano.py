@@ -13,126 +13,16 @@ nothing, so one step from there is the posterior mean.
 Shapes: B batch, N tokens of the target (and as many of the reference), C = 3 p^2 latent channels, p patch size.
 """
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from cotir.experts import Experts
+from cotir.skin import ToneMap, WayUp, conv_block
 from cotir.transformer import CoTFlux2Transformer2DModel, CoTTransformerOutput
-
-
-class GatedConvBlock(nn.Module):
-    """``x + W_out (a * sigmoid(b))`` with ``[a, b] = conv3x3(x)``; a condition, where there is one, scales a by 0 to 2.
-
-    Both gates are bounded, so that a deep stack trains without normalisation, which costs a third of the speed on a
-    CPU. A separable block splits the convolution into one over channels and one over pixels (a sixth of the
-    multiplications, at 96 channels a third of the time).
-    """
-
-    def __init__(self, width: int, condition_dim: int | None = None, *, separable: bool = False) -> None:
-        super().__init__()
-        if separable:
-            over_pixels = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
-            self.conv = nn.Sequential(nn.Conv2d(width, 2 * width, 1), over_pixels)
-        else:
-            self.conv = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 1)
-        self.scale = None if condition_dim is None else nn.Linear(condition_dim, width)
-        if self.scale is not None:
-            nn.init.zeros_(self.scale.weight)
-            nn.init.zeros_(self.scale.bias)
-        # Small, so that a deep stack without normalisation starts near the identity.
-        nn.init.normal_(self.out.weight, std=0.1 / width**0.5)
-        assert self.out.bias is not None  # it has one by default
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map features (B, w, H, W), optionally under a condition (B, condition_dim), to the same shape."""
-        value, gate = self._halves(x)
-        gated = value * gate.sigmoid()
-        if self.scale is not None:
-            gated = gated * (2 * self.scale(condition).sigmoid()[:, :, None, None])
-        return x + self.out(gated)
-
-    def _halves(self, x: Tensor) -> Sequence[Tensor]:
-        if isinstance(self.conv, nn.Sequential):
-            return self.conv(x).chunk(2, dim=1)
-        # Two convolutions cost what one does, and each gives a whole array. Half the channels of one array, channels
-        # last, are strided: at 24 channels a gate on them costs as much as the convolution.
-        assert self.conv.bias is not None  # it has one by default
-        halves = zip(self.conv.weight.chunk(2), self.conv.bias.chunk(2), strict=True)
-        return [F.conv2d(x, weight, bias, padding=1) for weight, bias in halves]
-
-
-class ResidualConvBlock(nn.Module):
-    """``x + conv3x3(s relu(conv3x3(x)))``, s in 0 to 2 told by the condition, or 1 without one.
-
-    As many multiplications as a gated block, in a little less time. A net of them learns noise and compression alone
-    from fewer samples than nano did; with every kind of damage that was not seen (docs/science.md).
-    """
-
-    def __init__(self, width: int, condition_dim: int | None = None) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.gain = None if condition_dim is None else nn.Linear(condition_dim, width)
-        if self.gain is not None:
-            nn.init.zeros_(self.gain.weight)
-            nn.init.zeros_(self.gain.bias)
-        # Small, so that a deep stack without normalisation starts near the identity.
-        nn.init.normal_(self.conv2.weight, std=0.1 / (9 * width) ** 0.5)
-        assert self.conv2.bias is not None  # it has one by default
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map features (B, w, H, W), optionally under a condition (B, condition_dim), to the same shape."""
-        seen = self.conv1(x).relu()
-        if self.gain is not None:
-            seen = seen * (2 * self.gain(condition).sigmoid()[:, :, None, None])
-        return x + self.conv2(seen)
-
-
-class ToneMap(nn.Module):
-    """A change of light and colour that differs slowly over the picture.
-
-    On pixels y in [0, 1], channel by channel where no matrix is: a curve ``y + q y (1 - y)`` (after Zero-DCE, Guo et
-    al. 2020), a gain and a mixture of channels ``e^g (y + M y)``, an offset ``+ o``. Every token gives its q, g, M and
-    o; between tokens they are interpolated, as the coefficients of a bilateral grid (Gharbi et al. 2017). It starts
-    as the identity.
-
-    Args:
-        channels: of a token.
-        hidden: width of the layer that reads it.
-    """
-
-    LARGEST = 3.0
-    """Bound of g: gains of 1/20 to 20."""
-    PARTS = (3, 3, 9, 3)
-    """Numbers of q, g, M and o."""
-
-    def __init__(self, channels: int, hidden: int = 96) -> None:
-        super().__init__()
-        self.read = nn.Linear(channels, hidden)
-        self.tell = nn.Linear(hidden, sum(self.PARTS))
-        nn.init.zeros_(self.tell.weight)
-        nn.init.zeros_(self.tell.bias)
-
-    def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) in [-1, 1] to such, by tokens (B, h, w, channels)."""
-        curve, gain, mixture, offset = self.tell(F.silu(self.read(tokens))).split(self.PARTS, dim=-1)
-        gain = self.LARGEST * (gain / self.LARGEST).tanh()
-        told = rearrange(torch.cat([curve, gain, mixture, offset], dim=-1), "B h w c -> B c h w")
-        told = F.interpolate(told, pixels.shape[-2:], mode="bilinear", align_corners=False)
-        curve, gain, mixture, offset = told.split(self.PARTS, dim=1)
-        y = (pixels + 1) / 2
-        y = y + curve * y * (1 - y)
-        mixed = (mixture.unflatten(1, (3, 3)) * y[:, None]).sum(dim=2)
-        y = gain.exp() * (y + mixed) + offset
-        return 2 * y - 1
 
 
 class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
@@ -145,6 +35,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         blocks: their number at full, half and quarter resolution, on the way down and again on the way up.
         separable: whether the blocks of each resolution are separable, which only gated ones can be.
         tone: whether there is a tone map; without one T is the identity.
+        experts: kinds of damage for which the way up has weights of its own (:mod:`cotir.experts`).
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
@@ -165,6 +56,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         blocks: tuple[int, int, int] = (2, 2, 3),
         separable: tuple[bool, bool, bool] = (False, False, False),
         tone: bool = False,
+        experts: tuple[str, ...] = (),
         num_layers: int = 1,
         num_single_layers: int = 3,
         attention_head_dim: int = 32,
@@ -185,7 +77,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         # reference and scaled target pixels, and the time as a plane
         self.entry = nn.Conv2d(3 + 3 + 1, width, 3, padding=1)
         self.encoder = nn.ModuleList(
-            nn.ModuleList(_block(block, w, None, separable=apart) for _ in range(n)) for w, n, apart in levels
+            nn.ModuleList(conv_block(block, w, None, separable=apart) for _ in range(n)) for w, n, apart in levels
         )
         self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.trunk = CoTFlux2Transformer2DModel(
@@ -204,13 +96,17 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoder = nn.ModuleList(
-            nn.ModuleList(_block(block, w, trunk_channels, separable=apart) for _ in range(n)) for w, n, apart in levels
+            nn.ModuleList(conv_block(block, w, trunk_channels, separable=apart) for _ in range(n))
+            for w, n, apart in levels
         )
         self.exit = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
         assert self.exit.bias is not None  # it has one by default
         nn.init.zeros_(self.exit.bias)
         self.tone_map = ToneMap(trunk_channels) if tone else None
+        weights = sum(weight.numel() for weight in self._way_up().parameters())
+        seen = 2 * (sum(widths) + trunk_channels) + joint_attention_dim
+        self.expertise = Experts(experts, weights, seen) if experts else None
 
     @property
     def latent_channels(self) -> int:
@@ -259,20 +155,31 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         thought = self.trunk(
             tokens, encoder_hidden_states, timestep, target_ids, txt_ids, predict_reasoning=predict_reasoning
         )
-        features = rearrange(thought.sample, "B (h w) (c p q) -> B c (h p) (w q)", h=rows, p=2, q=2)
-        features = features.contiguous(memory_format=torch.channels_last)
-        summary = thought.sample.mean(dim=1)
-
-        for level in reversed(range(len(skips))):
-            features = skips[level] + (features if level == len(skips) - 1 else self.up[level](features))
-            for block in self.decoder[level]:  # pyright: ignore[reportGeneralTypeIssues]
-                features = block(features, summary)
-
-        clean = reference + self.exit(features)
-        if self.tone_map is not None:
-            clean = self.tone_map(clean, thought.sample.unflatten(1, (rows, columns)))
+        said = thought.sample.unflatten(1, (rows, columns))
+        clean = self._clean(reference, skips, said, encoder_hidden_states)
         velocity = self._to_tokens((target - clean) / time)
         return CoTTransformerOutput(sample=velocity, reasoning=thought.reasoning)
+
+    def _way_up(self) -> WayUp:
+        # made anew for every pass and not a part of the model: the weights keep the names they have without it
+        return WayUp(self.up, self.decoder, self.exit, self.tone_map)
+
+    def _clean(self, reference: Tensor, skips: list[Tensor], said: Tensor, text: Tensor) -> Tensor:
+        """The clean picture, by weights that fit every picture where there are experts."""
+        way_up = self._way_up()
+        if self.expertise is None:
+            return way_up(reference, skips, said)
+        maps = [*(features.flatten(2) for features in skips), said.flatten(1, 2).mT]
+        moments = [moment for each in maps for moment in (each.mean(dim=2), each.std(dim=2, correction=0))]
+        gates = self.expertise.gates(torch.cat([*moments, text.mean(dim=1)], dim=1))
+        base = dict(way_up.named_parameters())
+        pictures = zip(gates, reference.split(1), *(features.split(1) for features in (*skips, said)), strict=True)
+        return torch.cat(
+            [
+                functional_call(way_up, self.expertise.merged(base, gate), (picture, maps, words))
+                for gate, picture, *maps, words in pictures
+            ]
+        )
 
     def _to_pixels(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         p = self.patch_size
@@ -281,13 +188,3 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
     def _to_tokens(self, pixels: Tensor) -> Tensor:
         p = self.patch_size
         return rearrange(pixels, "B c (h p) (w q) -> B (h w) (c p q)", p=p, q=p)
-
-
-def _block(kind: str, width: int, condition_dim: int | None, *, separable: bool) -> GatedConvBlock | ResidualConvBlock:
-    if kind == "gated":
-        return GatedConvBlock(width, condition_dim, separable=separable)
-    if kind != "residual":
-        raise ValueError(f"there is no block {kind!r}; a nano has gated or residual ones")
-    if separable:
-        raise ValueError("residual blocks are not separable; leave separable out, or take gated ones")
-    return ResidualConvBlock(width, condition_dim)

@@ -267,6 +267,8 @@ BENCH = "data={source: bench, path: bench}"
             "schedule.vague needs the share from step 0 on, as in {0: 0.2, 10000: 0.3}",
         ),
         (["model.train=lora"], "model.train lora moves no adapter; set objective.reasoning to none"),
+        (["model.train=experts"], "model.train experts moves no adapter; set objective.reasoning to none"),
+        (["model.preset=4b", "model.train=experts"], "model.train experts is for nano, not 4b"),
         (
             ["schedule.stages.1.crop=256"],
             "a stage's crop is larger than data.region, 224; enlarge the region",
@@ -285,6 +287,7 @@ def test_keys_that_do_not_fit_together_are_told_in_one_sentence(overrides, messa
     "overrides",
     [
         ["model.train=lora", "objective.reasoning=none"],
+        ["model.train=experts", "objective.reasoning=none"],
         ["model.train=adapter", "model.quantise=int8", "model.preset=12b"],
         [BENCH, "schedule.stages.1.crop=256"],
         ["optimizer.rate=1e-4"],

@@ -15,6 +15,7 @@ from cotir.train.loop import Trainer
 from cotir.train.trainee import fresh_nano, load_trainee
 from golden_model import TINY, inputs, plain_model
 from golden_vae import golden_vae
+from nano_model import write_tiny_pipeline
 from tiny_encoders import qwen3, t5_and_clip
 
 PRESET = {"flux1": "12b", "flux2": "4b"}
@@ -118,6 +119,23 @@ def test_what_is_free(material, tmp_path, what, reasoning):
     assert bool(lora) is (what in ("adapter", "lora"))
     wanted = {"adapter": adapter | lora, "lora": lora, "base": every - adapter, "all": every}[what]
     assert free == (wanted - heads if reasoning == "none" else wanted)
+
+
+def test_experts_learn_alone_and_under_the_gate_they_have(material, tmp_path):
+    base = write_tiny_pipeline(tmp_path / "base", experts=("noise", "jpeg"))
+    model = {"base": str(base), "train": "experts"}
+    trainer = Trainer(tiny_config(material, tmp_path / "run", model=model, objective={"reasoning": "none"}), Record())
+    before = hashes(trainer.trainee.transformer.state_dict())
+    assert set(trainer.trainee.trained()) == {"expertise.changes"}
+    trainer.run()
+    after = hashes(CoTIRPipeline.from_pretrained(tmp_path / "run/weights").transformer.state_dict())
+    assert {name for name in before if before[name] != after[name]} == {"expertise.changes"}
+
+
+def test_experts_that_are_not_there_cannot_be_trained(material, tmp_path):
+    config = tiny_config(material, tmp_path, model={"train": "experts"}, objective={"reasoning": "none"})
+    with pytest.raises(CoTIRError, match=r"model\.base has none; make some \(scripts/reshape_nano\.py MODEL OUT"):
+        load_trainee(config)
 
 
 @pytest.mark.usefixtures("tiny_presets")

@@ -19,8 +19,9 @@ class ModelConfig(Strict):
     preset: Literal["nano", "4b", "9b", "12b"]
     base: str | None = None
     """Folder or hub id of the base pipeline; the preset's own if None. For nano also ``fresh``: random weights."""
-    train: Literal["adapter", "lora", "base", "all"] = "adapter"
-    """``adapter``: LoRA and CoT adapter; ``lora``: LoRA alone; ``base``: everything but the adapter; ``all``."""
+    train: Literal["adapter", "lora", "base", "experts", "all"] = "adapter"
+    """``adapter``: LoRA and CoT adapter; ``lora``: LoRA alone; ``base``: everything but the adapter; ``all``;
+    ``experts``: what nano's experts change, under the gate they have (:mod:`cotir.experts`)."""
     transformer: dict[str, Any] = Field(default={})
     """Arguments of a fresh nano transformer; what is not named keeps its default."""
     rank: Count = 96
@@ -46,6 +47,8 @@ class ModelConfig(Strict):
             raise ValueError(f"model.train {self.train} freezes a base of random weights; use base or all")
         if self.quantise != "none" and self.train not in ("adapter", "lora"):
             raise ValueError(f"model.quantise is for a frozen base, and model.train is {self.train}")
+        if self.preset != "nano" and self.train == "experts":
+            raise ValueError(f"model.train experts is for nano, not {self.preset}")
         if self.preset == "nano" and (self.quantise != "none" or self.dtype != "float32"):
             raise ValueError("model.quantise and model.dtype are for the large sizes; nano is float32, leave them out")
         return self
@@ -261,7 +264,7 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainConfig":
-        if self.objective.reasoning != "none" and self.model.train in ("lora", "base"):
+        if self.objective.reasoning != "none" and self.model.train in ("lora", "base", "experts"):
             raise ValueError(f"model.train {self.model.train} moves no adapter; set objective.reasoning to none")
         if self.data.source != "bench" and max(stage.crop for stage in self.schedule.stages) > self.data.region:
             raise ValueError(f"a stage's crop is larger than data.region, {self.data.region}; enlarge the region")

@@ -151,8 +151,11 @@ def free(transformer: CoTModel, what: str, *, reads: bool) -> None:
 
     Args:
         transformer: with a LoRA where ``what`` needs one.
-        what: ``adapter``, ``lora``, ``base`` or ``all``, see :class:`~cotir.train.config.ModelConfig`.
+        what: ``adapter``, ``lora``, ``base``, ``experts`` or ``all``, see :class:`~cotir.train.config.ModelConfig`.
         reads: whether the prediction heads are trained: without constraints nothing tells them where to go.
+
+    Raises:
+        ConfigError: experts shall be trained, and the transformer has none.
     """
     adapter = adapter_of(transformer)
     transformer.requires_grad_(what in ("base", "all"))
@@ -160,6 +163,13 @@ def free(transformer: CoTModel, what: str, *, reads: bool) -> None:
         for branch in branches(transformer).values():
             branch.down.requires_grad_(True)
             branch.up.requires_grad_(True)
+    if what == "experts":
+        if not isinstance(transformer, CoTNanoTransformer2DModel) or transformer.expertise is None:
+            raise ConfigError(
+                "model.train is experts, and model.base has none; make some (scripts/reshape_nano.py MODEL OUT "
+                "experts='[jpeg, noise]') and fit their gate (scripts/fit_experts.py)"
+            )
+        transformer.expertise.changes.requires_grad_(True)
     adapter.requires_grad_(what in ("adapter", "all"))
     if not reads:
         for head in (adapter.scene_head, adapter.degradation_head, adapter.plan_head):

@@ -1,0 +1,140 @@
+"""Fit the gate of a nano's experts: which kinds of damage are there, by what nano has seen and read.
+
+    python scripts/reshape_nano.py nano BASE 'experts=[noise, jpeg]'
+    python scripts/fit_experts.py BASE PHOTOS
+    cotir train configs/train/nano-experts.yaml data.path=PHOTOS model.base=BASE
+
+A logistic regression on crops as training damages them, half of them under vague instructions. Writes the gate into
+BASE and prints a Markdown table: average precision of every kind on crops of held-out photos, and of how much of the
+expert they get in the mean where the kind is there and where it is not.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cotir import CoTIRPipeline
+from cotir.backbones import NANO
+from cotir.configuration import check
+from cotir.evaluate.diagnosis import average_precision
+from cotir.experts import Experts
+from cotir.phrase_bank import KINDS
+from cotir.train.batch import Encoder
+from cotir.train.config import CacheConfig, DataConfig, TimeConfig
+from cotir.train.pairs import Pair, Place
+from cotir.train.photo_source import PhotoSource
+
+ROOT = Path(__file__).parents[1]
+BATCH = 8
+DECAY = 1e-3
+"""Of the regression, on standardised features."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Crops by what the gate is shown of them."""
+
+    features: Tensor
+    """(B, F)."""
+    kinds: Tensor
+    """Whether the kind of each expert is there, 0 or 1 (B, K)."""
+    vague: bool
+    """Of the instructions."""
+
+
+class Looking:
+    """Shows nano crops and keeps what its gate is given."""
+
+    def __init__(self, pipeline: CoTIRPipeline) -> None:
+        self.transformer = pipeline.transformer.eval()
+        self.experts: Experts = self.transformer.expertise
+        self._encode = Encoder(NANO, pipeline.components, CacheConfig(), TimeConfig(at_one=1.0), seed=0)
+        self._given: list[Tensor] = []
+        self.experts.gate.register_forward_pre_hook(lambda _, inputs: self._given.append(inputs[0]))
+
+    @torch.no_grad()
+    def __call__(self, pairs: Sequence[Pair], *, vague: bool) -> Seen:
+        """Look at crops of one size under vague or precise instructions."""
+        self._given.clear()
+        kinds = []
+        for first in range(0, len(pairs), BATCH):
+            some = pairs[first : first + BATCH]
+            batch = self._encode(some, vague=float(vague), reasoning=False, device=torch.device("cpu"))
+            inputs = torch.cat([batch.noise, batch.condition.reference], dim=1)
+            self.transformer(inputs, timestep=batch.time, **batch.condition.arguments())
+            kinds.append(batch.kinds)
+            if first // BATCH % 50 == 0:
+                print(f"{first} of {len(pairs)} crops, {'vague' if vague else 'precise'}", flush=True)
+        mine = [KINDS.index(kind) for kind in self.experts.kinds]
+        return Seen(torch.cat(self._given), torch.cat(kinds)[:, mine], vague)
+
+
+def fit(gate: nn.Linear, seen: Sequence[Seen]) -> None:
+    """Fit the gate to crops, by L-BFGS."""
+    features, kinds = (torch.cat([getattr(each, name) for each in seen]) for name in ("features", "kinds"))
+    mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    standard = (features - mean) / deviation
+    weight = torch.zeros(kinds.shape[1], features.shape[1], requires_grad=True)
+    bias = torch.zeros(kinds.shape[1], requires_grad=True)
+    search = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        told = nn.functional.binary_cross_entropy_with_logits(standard @ weight.T + bias, kinds)
+        value = told + DECAY * weight.square().sum(dim=1).mean()
+        value.backward()
+        return value
+
+    search.step(loss)  # pyright: ignore[reportArgumentType] - a closure may return a tensor
+    with torch.no_grad():
+        gate.weight.copy_(weight / deviation)
+        gate.bias.copy_(bias - gate.weight @ mean)
+
+
+def report(experts: Experts, seen: Sequence[Seen]) -> str:
+    """The table, of held-out crops."""
+    forms = [("vague" if each.vague else "precise", each) for each in seen]
+    heads = [f"{form}: {what}" for form, _ in forms for what in ("average precision", "if there", "if not")]
+    lines = [f"| kind | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    with torch.no_grad():
+        gates = [experts.gates(each.features) for _, each in forms]
+    for place, kind in enumerate(experts.kinds):
+        cells = []
+        for (_, each), gate in zip(forms, gates, strict=True):
+            there, told = each.kinds[:, place] > 0, gate[:, place]
+            precision = average_precision(told.double().numpy(), each.kinds[:, place].numpy())
+            cells += [f"{precision:.2f}", f"{told[there].mean():.2f}", f"{told[~there].mean():.2f}"]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Fit, write and judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a nano pipeline folder with experts")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--crops", type=int, default=6000, help="to learn from, default 6000")
+    parser.add_argument("--judge", type=int, default=600, help="held-out crops to judge on, default 600")
+    parser.add_argument("--crop", type=int, default=128, help="their side in pixels, default 128")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")
+    options = parser.parse_args()
+    values = {"source": "photos", "path": options.photos, "recipe": options.recipe, "region": 256, "downscale": 0.5}
+    source = PhotoSource(check(DataConfig, values, name="data"), seed=1)
+    pipeline = CoTIRPipeline.from_pretrained(options.model)
+    if pipeline.transformer.expertise is None:
+        parser.error(f"{options.model} has no experts; make some with scripts/reshape_nano.py")
+    look = Looking(pipeline)
+    half = options.crops // 2
+    pairs = [source[Place(position, options.crop)] for position in range(options.crops)]
+    fit(look.experts.gate, [look(pairs[:half], vague=True), look(pairs[half:], vague=False)])
+    pipeline.transformer.save_pretrained(options.model / "transformer")
+    held_out = source.held_out(options.judge, options.crop)
+    print(report(look.experts, [look(held_out, vague=vague) for vague in (True, False)]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Weights of their own for kinds of damage: experts that are merged for every picture.
+
+    W = W_0 + sum_k g_k Delta_k,    g = sigmoid(A f + b)
+
+W_0 are a module's weights, Delta_k what the expert of kind k changes of them, and f what the model has seen and read by
+then. A mixture of experts of which the weights are mixed, not the outputs (Yang et al. 2019, "CondConv"): any number of
+them takes hardly more time than none. Where the gate sees nothing the weights are W_0.
+
+Shapes: K experts, P weights of the module, F features of the gate.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+SELDOM = -4.0
+"""What an unfitted gate says of every kind, before the sigmoid."""
+
+
+class Experts(nn.Module):
+    """Experts for the weights of a module.
+
+    They start as nothing: Delta = 0, and a gate that says 0.02 of every kind.
+
+    Args:
+        kinds: of damage that have an expert (K).
+        weights: P.
+        features: F.
+    """
+
+    def __init__(self, kinds: Sequence[str], weights: int, features: int) -> None:
+        super().__init__()
+        self.kinds = tuple(kinds)
+        self.gate = nn.Linear(features, len(kinds))
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, SELDOM)
+        self.changes = nn.Parameter(torch.zeros(len(kinds), weights))
+        """Delta (K, P), in the order of the module's parameters."""
+
+    def gates(self, features: Tensor) -> Tensor:
+        """How much of each expert a picture gets, in (0, 1) (B, K), by features (B, F)."""
+        return self.gate(features).sigmoid()
+
+    def merged(self, base: Mapping[str, Tensor], gates: Tensor) -> dict[str, Tensor]:
+        """The weights W for one picture.
+
+        Args:
+            base: W_0 by name, P numbers in all.
+            gates: g (K,).
+        """
+        changes = (gates @ self.changes).split([weight.numel() for weight in base.values()])
+        return {
+            name: weight + change.view_as(weight) for (name, weight), change in zip(base.items(), changes, strict=True)
+        }

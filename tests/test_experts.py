@@ -1,0 +1,116 @@
+"""Experts: weights that are merged for every picture, by what nano has seen and read."""
+
+import pytest
+import torch
+
+from cotir.backbones import NANO
+from cotir.experts import Experts
+from cotir.nano import CoTNanoTransformer2DModel
+
+ROWS, COLUMNS = 3, 4
+KINDS = ("noise", "jpeg")
+SHAPE = {
+    "width": 8,
+    "blocks": (1, 1, 1),
+    "num_single_layers": 1,
+    "num_attention_heads": 1,
+    "joint_attention_dim": 16,
+    "cot_depth": 1,
+    "tone": True,
+}
+
+
+def nano(**shape):
+    torch.manual_seed(0)
+    model = CoTNanoTransformer2DModel(**SHAPE, **shape).eval().requires_grad_(False)
+    torch.nn.init.normal_(model.exit.weight, std=0.1)
+    torch.nn.init.normal_(model.tone_map.tell.weight, std=0.1)
+    return model
+
+
+@pytest.fixture
+def expert():
+    model = nano(experts=KINDS)
+    torch.nn.init.normal_(model.expertise.changes, std=0.1)
+    torch.nn.init.normal_(model.expertise.gate.weight)
+    return model
+
+
+def inputs(pictures):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "hidden_states": torch.randn(pictures, 2 * ROWS * COLUMNS, 192, generator=generator),
+        "encoder_hidden_states": torch.randn(pictures, 5, 16, generator=generator),
+        "timestep": torch.ones(pictures),
+        "img_ids": NANO.image_positions(ROWS, COLUMNS),
+        "txt_ids": NANO.text_positions(5),
+    }
+
+
+def test_weights_are_the_base_and_a_sum_of_changes_by_the_gate():
+    experts = Experts(KINDS, weights=7, features=3)
+    changes = torch.arange(14.0).view(2, 7)
+    experts.changes.data.copy_(changes)
+    base = {"a": torch.ones(2, 3), "b": torch.zeros(1)}
+    merged = experts.merged(base, torch.tensor([0.5, 2.0]))
+    wanted = 0.5 * changes[0] + 2 * changes[1]
+    torch.testing.assert_close(merged, {"a": 1 + wanted[:6].view(2, 3), "b": wanted[6:]})
+    with pytest.raises(RuntimeError, match="7"):  # no weight may be left without its change
+        experts.merged({"a": base["a"]}, torch.ones(2))
+
+
+def test_a_fresh_gate_hardly_opens_and_a_fitted_one_tells_by_the_features():
+    experts = Experts(KINDS, weights=1, features=3)
+    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(experts.gates(features), torch.full((5, 2), 0.018), atol=1e-3, rtol=0)
+    torch.nn.init.normal_(experts.gate.weight, std=5.0)
+    told = experts.gates(features)
+    assert told.shape == (5, 2) and bool((told > 0).all() and (told < 1).all()) and told.std() > 0.1
+
+
+def test_fresh_experts_change_nothing():
+    plain, fresh = nano(), nano(experts=KINDS)
+    fresh.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(fresh(**inputs(2)).sample, plain(**inputs(2)).sample)
+
+
+def test_an_expert_is_the_model_with_its_changes_where_the_gate_is_open(expert):
+    """What is merged for a picture is what one would get by writing the changes into the weights."""
+    expert.expertise.gate.weight.zero_()
+    expert.expertise.gate.bias.copy_(torch.tensor([100.0, -100.0]))
+    written = nano()
+    written.load_state_dict({k: v for k, v in expert.state_dict().items() if not k.startswith("expertise")})
+    parts = [written.up, written.decoder, written.exit, written.tone_map]
+    weights = [weight for part in parts for weight in part.parameters()]
+    changes = expert.expertise.changes[0].split([weight.numel() for weight in weights])
+    before = written(**inputs(1)).sample
+    for weight, change in zip(weights, changes, strict=True):
+        weight += change.view_as(weight)
+    torch.testing.assert_close(expert(**inputs(1)).sample, written(**inputs(1)).sample)
+    assert not torch.allclose(before, written(**inputs(1)).sample, atol=1e-3)
+
+
+def test_every_picture_of_a_batch_has_its_own(expert):
+    both = inputs(2)
+    alone = [expert(**{k: v if "ids" in k else v[n : n + 1] for k, v in both.items()}).sample for n in range(2)]
+    torch.testing.assert_close(expert(**both).sample, torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+def test_the_gate_is_told_of_the_picture_and_of_the_words(expert):
+    seen = []
+    expert.expertise.gate.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    one = inputs(1)
+    expert(**one)
+    expert(**one | {"encoder_hidden_states": one["encoder_hidden_states"] + 1})
+    expert(**one | {"hidden_states": -one["hidden_states"]})
+    assert seen[0].shape == (1, expert.expertise.gate.in_features)
+    words = slice(-16, None)
+    assert not torch.allclose(seen[0][:, words], seen[1][:, words])
+    torch.testing.assert_close(seen[0][:, words], seen[2][:, words])
+    assert not torch.allclose(seen[0][:, :100], seen[2][:, :100])
+
+
+def test_a_picture_of_one_token_has_finite_features(expert):
+    one = inputs(1) | {"img_ids": NANO.image_positions(1, 1)}
+    one["hidden_states"] = one["hidden_states"][:, :2]
+    assert bool(expert(**one).sample.isfinite().all())
