@@ -36,6 +36,10 @@ def main() -> None:
     weights = trained.state_dict()
     if options.share < 1:
         bundled = CoTNanoTransformer2DModel.from_pretrained(NANO_FOLDER / "transformer").state_dict()
+        if bundled.keys() != weights.keys():
+            parser.error(
+                f"--share {options.share} needs weights of one shape, and RUN's has another than the package's"
+            )
         weights = {name: torch.lerp(bundled[name].float(), new, options.share) for name, new in weights.items()}
     transformer.load_state_dict(weights)
     pipeline = CoTIRPipeline(

@@ -1,0 +1,66 @@
+"""scripts/fit_experts.py as a user runs it, and its regression."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cotir import CoTIRPipeline
+from cotir.experts import Experts
+from nano_model import write_tiny_pipeline
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def run(*arguments):
+    command = [sys.executable, SCRIPTS / "fit_experts.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    yield importlib.import_module("fit_experts")
+    sys.modules.pop("fit_experts", None)
+
+
+def test_the_regression_finds_what_the_features_tell(script):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(400, 5, generator=generator) * torch.tensor([1.0, 100.0, 1.0, 1.0, 0.01]) + 3
+    kinds = torch.stack([features[:, 1] > 3, features[:, 4] < 3], dim=1).float()
+    experts = Experts(("noise", "jpeg"), weights=1, features=5)
+    script.fit(
+        experts.gate, [script.Seen(features[:150], kinds[:150], True), script.Seen(features[150:], kinds[150:], False)]
+    )
+    told = experts.gates(features) > 0.5
+    assert ((told == kinds.bool()).float().mean(dim=0) > 0.97).all()
+
+
+def test_the_gate_is_fitted_and_nothing_else_moves(tmp_path):
+    base = write_tiny_pipeline(tmp_path / "base", experts=("noise", "jpeg"))
+    before = CoTIRPipeline.from_pretrained(base).transformer.state_dict()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("share: {single: 0.8, clean: 0.2}\nsingle: [noise, jpeg]\nclean: true\n", encoding="utf-8")
+    done = run(base, photos, "--crops", 16, "--judge", 6, "--crop", 32, "--recipe", recipe)
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| noise", "| jpeg"]
+    after = CoTIRPipeline.from_pretrained(base).transformer.state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert moved == {"expertise.gate.weight", "expertise.gate.bias"}
+
+
+def test_a_model_without_experts_is_one_clear_line(tmp_path):
+    done = run(write_tiny_pipeline(tmp_path / "base"), tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "has no experts; make some with scripts/reshape_nano.py" in done.stderr.splitlines()[-1]
