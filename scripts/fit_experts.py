@@ -5,8 +5,9 @@
     cotir train configs/train/nano-experts.yaml data.path=PHOTOS model.base=BASE
 
 A logistic regression on crops as training damages them, half of them under vague instructions. Writes the gate into
-BASE and prints a Markdown table: average precision of every kind on crops of held-out photos, and how much of its
-expert they get in the mean where the kind is there and where it is not. 4,000 crops take ten minutes on one core.
+BASE and prints a Markdown table: average precision of every kind on crops of held-out photos, and what the gate says
+of it (s in :mod:`cotir.experts`) in the mean where the kind is there and where it is not. 4,000 crops take ten minutes on
+one core.
 """
 
 import argparse
@@ -102,7 +103,7 @@ def report(experts: Experts, seen: Sequence[Seen]) -> str:
     heads = [f"{form}: {what}" for form, _ in forms for what in ("average precision", "if there", "if not")]
     lines = [f"| kind | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     with torch.no_grad():
-        gates = [experts.gates(each.features) for _, each in forms]
+        gates = [experts.gate(each.features).sigmoid() for _, each in forms]
     for place, kind in enumerate(experts.kinds):
         cells = []
         for (_, each), gate in zip(forms, gates, strict=True):

@@ -52,11 +52,12 @@ def test_weights_are_the_base_and_a_sum_of_changes_by_the_gate():
     changes = torch.arange(14.0).view(2, 7)
     experts.changes.data.copy_(changes)
     base = {"a": torch.ones(2, 3), "b": torch.zeros(1)}
-    merged = experts.merged(base, torch.tensor([0.5, 2.0]))
+    nothing, both = experts.merged(base, torch.tensor([[0.0, 0.0], [0.5, 2.0]]))
     wanted = 0.5 * changes[0] + 2 * changes[1]
-    torch.testing.assert_close(merged, {"a": 1 + wanted[:6].view(2, 3), "b": wanted[6:]})
+    torch.testing.assert_close(nothing, base)
+    torch.testing.assert_close(both, {"a": 1 + wanted[:6].view(2, 3), "b": wanted[6:]})
     with pytest.raises(RuntimeError, match="7"):  # no weight may be left without its change
-        experts.merged({"a": base["a"]}, torch.ones(2))
+        experts.merged({"a": base["a"]}, torch.ones(1, 2))
 
 
 def test_a_fresh_gate_hardly_opens_and_a_fitted_one_tells_by_the_features():
@@ -66,6 +67,12 @@ def test_a_fresh_gate_hardly_opens_and_a_fitted_one_tells_by_the_features():
     torch.nn.init.normal_(experts.gate.weight, std=5.0)
     told = experts.gates(features)
     assert told.shape == (5, 2) and bool((told > 0).all() and (told < 1).all()) and told.std() > 0.1
+
+
+def test_what_sees_everything_gets_a_mean_of_the_experts():
+    experts = Experts(("noise", "jpeg", "rain"), weights=1, features=2)
+    experts.gate.bias.data.copy_(torch.tensor([100.0, 100.0, -100.0]))
+    torch.testing.assert_close(experts.gates(torch.zeros(1, 2)), torch.tensor([[0.5, 0.5, 0.0]]))
 
 
 def test_fresh_experts_change_nothing():

@@ -1,10 +1,11 @@
 """Weights of their own for kinds of damage: experts that are merged for every picture.
 
-    W = W_0 + sum_k g_k Delta_k,    g = sigmoid(A f + b)
+    W = W_0 + sum_k g_k Delta_k,    g = s / max(1, sum_k s_k),    s = sigmoid(A f + b)
 
 W_0 are a module's weights, Delta_k what the expert of kind k changes of them, and f what the model has seen and read by
 then. A mixture of experts of which the weights are mixed, not the outputs (Yang et al. 2019, "CondConv"): any number of
-them takes hardly more time than none. Where the gate sees nothing the weights are W_0.
+them takes hardly more time than none. Where the gate sees nothing the weights are W_0, and where it sees much at once
+they are a mean of the experts: sums of changes that were learned alone lead far from what any of them is.
 
 Shapes: K experts, P weights of the module, F features of the gate.
 """
@@ -39,17 +40,24 @@ class Experts(nn.Module):
         """Delta (K, P), in the order of the module's parameters."""
 
     def gates(self, features: Tensor) -> Tensor:
-        """How much of each expert a picture gets, in (0, 1) (B, K), by features (B, F)."""
-        return self.gate(features).sigmoid()
+        """How much of each expert a picture gets, in (0, 1), at most 1 in all (B, K), by features (B, F)."""
+        seen = self.gate(features).sigmoid()
+        return seen / seen.sum(dim=1, keepdim=True).clamp_min(1)
 
-    def merged(self, base: Mapping[str, Tensor], gates: Tensor) -> dict[str, Tensor]:
-        """The weights W for one picture.
+    def merged(self, base: Mapping[str, Tensor], gates: Tensor) -> list[dict[str, Tensor]]:
+        """The weights W for every picture.
 
         Args:
             base: W_0 by name, P numbers in all.
-            gates: g (K,).
+            gates: g (B, K).
         """
-        changes = (gates @ self.changes).split([weight.numel() for weight in base.values()])
-        return {
-            name: weight + change.view_as(weight) for (name, weight), change in zip(base.items(), changes, strict=True)
-        }
+        sizes = [weight.numel() for weight in base.values()]
+        # for all pictures at once: in training each would add a gradient as large as all experts
+        changes = zip(*(gates @ self.changes).split(sizes, dim=1), strict=True)
+        return [
+            {
+                name: weight + change.view_as(weight)
+                for (name, weight), change in zip(base.items(), picture, strict=True)
+            }
+            for picture in changes
+        ]

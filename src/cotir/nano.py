@@ -172,12 +172,12 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         maps = [*(features.flatten(2) for features in skips), said.flatten(1, 2).mT]
         moments = [moment for each in maps for moment in (each.mean(dim=2), each.std(dim=2, correction=0))]
         gates = self.expertise.gates(torch.cat([*moments, text.mean(dim=1)], dim=1))
-        base = dict(way_up.named_parameters())
-        pictures = zip(gates, reference.split(1), *(features.split(1) for features in (*skips, said)), strict=True)
+        merged = self.expertise.merged(dict(way_up.named_parameters()), gates)
+        pictures = zip(merged, reference.split(1), *(features.split(1) for features in (*skips, said)), strict=True)
         return torch.cat(
             [
-                functional_call(way_up, self.expertise.merged(base, gate), (picture, maps, words))
-                for gate, picture, *maps, words in pictures
+                functional_call(way_up, weights, (picture, features, tokens))
+                for weights, picture, *features, tokens in pictures
             ]
         )
 
