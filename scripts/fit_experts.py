@@ -6,8 +6,8 @@
 
 A logistic regression on crops as training damages them, half of them under vague instructions. Writes the gate into
 BASE and prints a Markdown table: average precision of every kind on crops of held-out photos, and what the gate says
-of it (s in :mod:`cotir.experts`) in the mean where the kind is there and where it is not. 4,000 crops take ten minutes on
-one core.
+of it (s in :mod:`cotir.experts`) in the mean where the kind is there and where it is not. 4,000 crops take
+ten minutes on one core.
 """
 
 import argparse
