@@ -46,6 +46,12 @@ def test_nano_is_not_split_over_processes(material, tmp_path, monkeypatch):
         Trainer(tiny_config(material, tmp_path / "run"), Record())
 
 
+def test_processes_that_do_not_know_of_each_other_are_an_error(material, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"2 processes were started \(WORLD_SIZE\).*set ACCELERATE_USE_CPU=true"):
+        Trainer(tiny_config(material, tmp_path / "run"), Record())
+
+
 def test_a_tracker_is_told(material, tmp_path):
     pytest.importorskip("tensorboard")
     config = tiny_config(material, tmp_path / "run", steps=3, log={"trackers": ["tensorboard"]})

@@ -1,6 +1,7 @@
 """What a run tells: rows to files and trackers, and words to whoever watches."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -117,7 +118,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """The engine: precision, processes and trackers; the rest comes from ``accelerate launch``.
 
     Raises:
-        ConfigError: a tracker is not installed, or nano's weights are to be split.
+        ConfigError: a tracker is not installed, nano's weights are to be split, or this is one of several processes
+            that would not know of each other.
     """
     precision = config.precision
     if precision == "auto":
@@ -142,6 +144,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"log.trackers {', '.join(config.log.trackers)} cannot be used ({error}); pip install them, or set "
             "log.trackers=[]"
         ) from error
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:  # accelerate takes a CPU's processes for one each, unless it is told
+        raise ConfigError(
+            f"{started} processes were started (WORLD_SIZE), and each would train by itself into {config.run}; on a "
+            "CPU set ACCELERATE_USE_CPU=true, or start one process"
+        )
     if accelerator.distributed_type == DistributedType.FSDP and config.model.preset == "nano":
         raise ConfigError(
             "nano's weights cannot be split over processes, and need not be; launch it with "
