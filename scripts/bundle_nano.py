@@ -13,9 +13,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
 from cotir.autoencoder import PatchAutoencoder
+from cotir.experts import Experts
 from cotir.loading import NANO_FOLDER
 from cotir.nano import CoTNanoTransformer2DModel
 from cotir.pipeline import CoTIRPipeline
@@ -36,6 +38,8 @@ def main() -> None:
     weights = trained.state_dict()
     if options.share < 1:
         bundled = CoTNanoTransformer2DModel.from_pretrained(NANO_FOLDER / "transformer").state_dict()
+        if trained.expertise is not None and not any(name.startswith("expertise.") for name in bundled):
+            bundled |= as_nothing(trained.expertise)
         if bundled.keys() != weights.keys():
             parser.error(
                 f"--share {options.share} needs weights of one shape, and RUN's has another than the package's"
@@ -50,6 +54,12 @@ def main() -> None:
     )
     pipeline.to(torch.float16).save_pretrained(NANO_FOLDER)
     (NANO_FOLDER / FILE).unlink(missing_ok=True)
+
+
+def as_nothing(experts: Experts) -> dict[str, Tensor]:
+    """Experts that change nothing, under the gate of others: what a package without any has."""
+    weights = {f"expertise.{name}": weight for name, weight in experts.state_dict().items()}
+    return weights | {"expertise.changes": torch.zeros_like(experts.changes)}
 
 
 if __name__ == "__main__":
