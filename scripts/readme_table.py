@@ -4,7 +4,7 @@
 
 Prints Markdown: PSNR gained over the input by groups of pictures, PSNR of undamaged ones, medians of seconds and
 memory; then mixtures seen and unseen, the comparisons of methods with their rivals on mixtures, and gains by kind of
-damage of those that the model card names.
+damage of those that the model card names, as far as the run has them.
 """
 
 import argparse
@@ -42,10 +42,11 @@ def main() -> None:
     print(f"\nDifferences of {MIXTURES}, in dB of PSNR, with p of a paired test:\n")
     for found in comparisons(rows, "psnr", MIXTURES):
         print(f"- {found.entry} over {found.rival}: {_cell(found.difference)}, p = {found.p:.2g}")
-    print(f"\n| damage | input dB | {' | '.join(map(str, CARD))} |\n|{'---|' * (2 + len(CARD))}")
+    shown = [entry for entry in CARD if entry in clean]
+    print(f"\n| damage | input dB | {' | '.join(map(str, shown))} |\n|{'---|' * (2 + len(shown))}")
     for deg, cells in means_by_type([row for row in rows if row.group == "single"], "psnr").items():
         before = cells[Entry(IDENTITY, "none")].mean
-        gained = [f"{cells[entry].mean - before:+.2f}" for entry in CARD]
+        gained = [f"{cells[entry].mean - before:+.2f}" for entry in shown]
         print(f"| {deg.replace('_', ' ')} | {before:.2f} | {' | '.join(gained)} |")
 
 
