@@ -37,7 +37,7 @@ def test_the_regression_finds_what_the_features_tell(script):
     script.fit(
         experts.gate, [script.Seen(features[:150], kinds[:150], True), script.Seen(features[150:], kinds[150:], False)]
     )
-    told = experts.gates(features) > 0.5
+    told = experts.gate(features) > 0  # of each kind by itself: more than one may be there
     assert ((told == kinds.bool()).float().mean(dim=0) > 0.97).all()
 
 
