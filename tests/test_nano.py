@@ -153,9 +153,11 @@ def test_a_block_keeps_the_residual_in_the_wider_dtype(kind):
     [
         ({"block": "dense"}, "there is no block 'dense'; a nano has gated or residual ones"),
         ({"block": "residual", "separable": (False, True, True)}, "residual blocks are not separable"),
+        ({"experts": ("noise", "jpg")}, "and not 'jpg'; each once: shadow, haze, "),
+        ({"experts": ("noise", "jpeg", "noise")}, "and not 'noise'; each once: "),
     ],
 )
-def test_blocks_that_there_are_not_are_an_error(shape, said):
+def test_a_shape_that_cannot_be_is_an_error(shape, said):
     with pytest.raises(ValueError, match=said):
         CoTNanoTransformer2DModel(**SHAPE, **shape)
 

@@ -40,6 +40,7 @@ def test_what_fits_is_kept_and_the_rest_is_told(tmp_path):
     [
         ("old", "widht=8", "has no 'widht'; it takes"),
         ("old", "block=dense", "there is no block 'dense'"),
+        ("old", "experts=[jpg]", "an expert is for one kind of damage, and not 'jpg'"),
         ("old", "tone", "'tone' is no KEY=VALUE"),
         ("none", "tone=true", "none"),
     ],

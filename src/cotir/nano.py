@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cotir.experts import Experts
+from cotir.phrase_bank import KINDS
 from cotir.skin import ToneMap, WayUp, conv_block
 from cotir.transformer import CoTFlux2Transformer2DModel, CoTTransformerOutput
 
@@ -42,7 +43,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         fused_lora: a LoRA has been fused into the trunk (:func:`cotir.lora.fuse`) and brought biases.
 
     Raises:
-        ValueError: no such kind of block, or separable residual ones.
+        ValueError: no such kind of block, or separable residual ones; no such kind of damage, or one twice.
     """
 
     _supports_gradient_checkpointing = True
@@ -70,6 +71,11 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         fused_lora: bool = False,
     ) -> None:
         super().__init__()
+        wrong = [kind for kind in experts if kind not in KINDS or experts.count(kind) > 1]
+        if wrong:
+            raise ValueError(
+                f"an expert is for one kind of damage, and not {wrong[0]!r}; each once: {', '.join(KINDS)}"
+            )
         widths = [width, 2 * width, 4 * width]
         levels = list(zip(widths, blocks, separable, strict=True))
         trunk_channels = 4 * widths[-1]
@@ -169,9 +175,9 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         way_up = self._way_up()
         if self.expertise is None:
             return way_up(reference, skips, said)
-        maps = [*(features.flatten(2) for features in skips), said.flatten(1, 2).mT]
-        moments = [moment for each in maps for moment in (each.mean(dim=2), each.std(dim=2, correction=0))]
-        gates = self.expertise.gates(torch.cat([*moments, text.mean(dim=1)], dim=1))
+        maps = [*(features.permute(0, 2, 3, 1) for features in skips), said]
+        seen = [moment for each in maps for moment in _moments(each.flatten(1, 2))]
+        gates = self.expertise.gates(torch.cat([*seen, text.mean(dim=1)], dim=1))
         merged = self.expertise.merged(dict(way_up.named_parameters()), gates)
         pictures = zip(merged, reference.split(1), *(features.split(1) for features in (*skips, said)), strict=True)
         return torch.cat(
@@ -188,3 +194,10 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
     def _to_tokens(self, pixels: Tensor) -> Tensor:
         p = self.patch_size
         return rearrange(pixels, "B c (h p) (w q) -> B (h w) (c p q)", p=p, q=p)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel, (B, C) each, of features (B, N, C)."""
+    mean = features.mean(dim=1)
+    # torch's own takes five times as long on a CPU; a little more than zero, where the root has a slope
+    return mean, ((features - mean[:, None]).square().mean(dim=1) + 1e-12).sqrt()
