@@ -124,6 +124,8 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128, help="their side in pixels, default 128")
     parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")
     options = parser.parse_args()
+    if options.crops < 2 or options.judge < 1:
+        parser.error(f"--crops {options.crops} --judge {options.judge}: give two crops or more, and one to judge on")
     try:
         print(fit_and_judge(options.model, options.photos, options.recipe, options.crop, options.crops, options.judge))
     except CoTIRError as error:

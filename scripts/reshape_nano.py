@@ -51,6 +51,9 @@ def reshape(model: Path, out: Path, shape: Sequence[str]) -> str:
     sizes = {name: weight.shape for name, weight in transformer.state_dict().items()}
     old = pipeline.transformer.state_dict()
     kept = {name: weight for name, weight in old.items() if sizes.get(name) == weight.shape}
+    kinds, before = (tuple(each.config["experts"]) for each in (transformer, pipeline.transformer))
+    if kinds != before:  # experts of as many other kinds would fit
+        kept = {name: weight for name, weight in kept.items() if not name.startswith("expertise.")}
     transformer.load_state_dict(kept, strict=False)
     with new_folder(out) as part:
         components = {name: each for name, each in pipeline.components.items() if name != "transformer"}

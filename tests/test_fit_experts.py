@@ -64,3 +64,9 @@ def test_a_model_without_experts_is_one_clear_line(tmp_path):
     done = run(write_tiny_pipeline(tmp_path / "base"), tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "has no experts; make some with scripts/reshape_nano.py" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("few", [("--crops", 1), ("--judge", 0)])
+def test_too_few_crops_are_one_clear_line(few, tmp_path):
+    done = run(tmp_path, tmp_path, *few)
+    assert done.returncode == 2 and "give two crops or more, and one to judge on" in done.stderr.splitlines()[-1]

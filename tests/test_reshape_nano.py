@@ -35,6 +35,19 @@ def test_what_fits_is_kept_and_the_rest_is_told(tmp_path):
     assert {name.split(".")[0] for name in old.state_dict().keys() - same} == {"encoder", "decoder"}
 
 
+@pytest.mark.parametrize(("kinds", "kept"), [("[noise, jpeg]", True), ("[jpeg, noise]", False)])
+def test_experts_are_kept_for_the_kinds_they_are_for(tmp_path, kinds, kept):
+    old = write_tiny_pipeline(tmp_path / "old", experts=("noise", "jpeg"))
+    transformer = CoTIRPipeline.from_pretrained(old).transformer
+    torch.nn.init.ones_(transformer.expertise.changes)
+    transformer.save_pretrained(old / "transformer")
+    done = reshape(old, tmp_path / "new", f"experts={kinds}")
+    assert done.returncode == 0, done.stderr
+    shaped = CoTIRPipeline.from_pretrained(tmp_path / "new").transformer
+    assert bool(shaped.expertise.changes.all()) is kept
+    assert ("left out: expertise." in done.stdout) is not kept
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "said"),
     [
