@@ -3,16 +3,17 @@
     python scripts/calibrate_reasoning.py MODEL PHOTOS [--pictures 1200] [--judge 500] [--recipe RECIPE]
 
 MODEL is a pipeline folder, or nano for the bundled one. Pictures are crops of 192 px damaged by the recipes in turn and
-read under vague instructions, so that the model has to see for itself. Also measures what restoring them gains, so that
-the reading can tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables: average
-precision of every kind on held-out photos, of recipes seen in training and of unseen ones, before and after the
-correction, the rank correlation of severities, the expected calibration error, and what is gained if only those are
-restored that are expected to gain.
+read under vague instructions, so that the model has to see for itself. A diagnosis by what is measured
+(scripts/fit_diagnosis.py), if MODEL has one, is calibrated on the same pictures. Also measures what restoring them
+gains, so that the reading can tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables:
+average precision of every kind on held-out photos, of recipes seen in training and of unseen ones, read from the
+thoughts before and after the correction and from what is measured, the rank correlation of severities, the expected
+calibration error, and what is gained if only those are restored that are expected to gain.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ import torch
 from cotir import CoTIRPipeline
 from cotir.adapter import CoTOutput
 from cotir.configuration import check
+from cotir.diagnosis import Diagnosis
 from cotir.evaluate.diagnosis import average_precision, diagnose
+from cotir.evidence import measure
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut, severities_of
@@ -40,20 +43,19 @@ INVISIBLE = 45.0
 class Read:
     """Pictures with what they are read from and what they have."""
 
+    pairs: list[Pair]
     thoughts: list[CoTOutput]
     """What the model thought of each."""
     features: torch.Tensor
     """Of :meth:`cotir.read_out.ReadOut.features` (B, F)."""
+    measured: torch.Tensor
+    """(B, E)."""
     labels: torch.Tensor
     """(B, K)."""
     severities: torch.Tensor
     """(B, K)."""
     seen: torch.Tensor
     """Whether the recipe is one of training (B,)."""
-    before: torch.Tensor
-    """PSNR of the input in dB (B,)."""
-    after: torch.Tensor
-    """PSNR of the restored picture in dB (B,)."""
 
     def first(self, count: int) -> "Read":
         """The first pictures, in the order of :func:`_pictures`: those of the recipes."""
@@ -61,23 +63,42 @@ class Read:
 
 
 def read_all(pipeline: CoTIRPipeline, read_out: ReadOut, source: PhotoSource, split: str, count: int) -> Read:
-    """Damage and read ``count`` crops of photos of a split."""
+    """Damage, measure and read ``count`` crops of photos of a split, and a tenth as many undamaged ones."""
     rows = []
     for number, (pair, severity, seen) in enumerate(_pictures(source, split, count), 1):
-        words = pair.instruction.vague
-        output = pipeline(pair.lq, words, explain=False, predict_reasoning=True, output_type="pil")
+        output = pipeline(pair.lq, pair.instruction.vague, explain=False, plan_first=False, predict_reasoning=True)
         assert output.thoughts is not None  # asked for
+        thought = output.thoughts[0]
         label = torch.tensor([float(kind in severity) for kind in KINDS])
         severities = torch.tensor([severity.get(kind, 0.0) for kind in KINDS])
-        levels = (psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(output.image, np.uint8)))
-        thought = output.thoughts[0]
-        rows.append(
-            (thought, read_out.features(thought)[0], label, severities, torch.tensor(seen), *map(torch.tensor, levels))
-        )
-        if number % 50 == 0:
-            print(f"{split}: {number} of {count + count // 10}", flush=True)
-    thoughts, *columns = zip(*rows, strict=True)
-    return Read(list(thoughts), *map(torch.stack, columns))
+        measured = measure(torch.from_numpy(pair.lq).permute(2, 0, 1) / 127.5 - 1)
+        rows.append((pair, thought, read_out.features(thought)[0], measured, label, severities, torch.tensor(seen)))
+        _tell(f"{split}: read", number, count + count // 10)
+    pairs, thoughts, *columns = zip(*rows, strict=True)
+    return Read(list(pairs), list(thoughts), *map(torch.stack, columns))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """PSNR in dB of pictures, (B,) each."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+def restore_all(pipeline: CoTIRPipeline, read: Read) -> Restored:
+    """Restore pictures under vague instructions, whatever is expected of it."""
+    levels = []
+    for number, pair in enumerate(read.pairs, 1):
+        image = pipeline(pair.lq, pair.instruction.vague, explain=False, keep_sound=False).image
+        levels.append([psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(image, np.uint8))])
+        _tell("restored", number, len(read.pairs))
+    return Restored(*torch.tensor(levels).unbind(dim=1))
+
+
+def _tell(what: str, number: int, total: int) -> None:
+    if number % 50 == 0:
+        print(f"{what} {number} of {total}", flush=True)
 
 
 def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pair, dict[str, float], bool]]:
@@ -95,10 +116,14 @@ def _pictures(source: PhotoSource, split: str, count: int) -> Iterator[tuple[Pai
 
 
 def report(read: Read, before: ReadOut, after: ReadOut) -> str:
-    """The tables: average precision by kind and in the mean, severities and calibration, before and after."""
-    told = [_told(read_out, read) for read_out in (before, after)]
+    """The tables: average precision by kind and in the mean, severities and calibration, before, after and measured."""
+    told = [_told(before, read), _told(after, read)]
+    heads = ["before", "after"]
+    if after.diagnosis is not None:
+        told.append(_diagnosed(after.diagnosis, read))
+        heads.append("measured")
     labels, true = read.labels.numpy(), read.severities.numpy()
-    lines = ["| kind | pictures | average precision, before | after |", "|---|---|---|---|"]
+    lines = [f"| kind | pictures | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
     for place in np.argsort(-labels.sum(axis=0), kind="stable"):
         if labels[:, place].any():
             scores = [f"{average_precision(each.confidences[:, place], labels[:, place]):.2f}" for each in told]
@@ -133,18 +158,27 @@ def _told(read_out: ReadOut, read: Read) -> Told:
     return Told(confidences.double().numpy(), severities_of(values).double().numpy())
 
 
-def report_gains(read: Read, calibrated: ReadOut) -> str:
+def _diagnosed(diagnosis: Diagnosis, read: Read) -> Told:
+    confidences, severities = (each(read.measured) for each in (diagnosis.confidences, diagnosis.severities))
+    return Told(confidences.double().numpy(), severities.double().numpy())
+
+
+def report_gains(read: Read, restored: Restored, calibrated: ReadOut) -> str:
     """What is gained by restoring all, and only where damage is found or a gain expected."""
     lines = [
         "",
         "| held-out pictures | share restored | gain, all restored | gain, found or expected |",
         "|---|---|---|---|",
     ]
-    helps = np.array([each.is_worth_restoring for thought in read.thoughts for each in calibrated.read(thought)])
+    readings = [
+        calibrated.read(thought, [measured[None]])[0]
+        for thought, measured in zip(read.thoughts, read.measured, strict=True)
+    ]
+    helps = np.array([each.is_worth_restoring for each in readings])
     damaged = read.labels.any(dim=1).numpy()
     for name, chosen in (("damaged", damaged), ("undamaged", ~damaged)):
-        gains, restored = (read.after - read.before).numpy()[chosen], helps[chosen]
-        cells = (f"{restored.mean():.2f}", f"{gains.mean():+.2f}", f"{np.where(restored, gains, 0).mean():+.2f}")
+        gains, worth = (restored.after - restored.before).numpy()[chosen], helps[chosen]
+        cells = (f"{worth.mean():.2f}", f"{gains.mean():+.2f}", f"{np.where(worth, gains, 0).mean():+.2f}")
         lines.append(f"| {name} ({chosen.sum()}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -161,20 +195,36 @@ def main() -> None:
     values = {"source": "photos", "path": options.photos, "recipe": options.recipe, "region": REGION}
     source = PhotoSource(check(DataConfig, values, name="data"), seed=0)
     pipeline = CoTIRPipeline.from_pretrained(options.model)
+    diagnosis = None if pipeline.read_out is None else pipeline.read_out.diagnosis
     pipeline.read_out = None  # that of the text encoder alone, whatever was learned for this model before
     bank = pipeline.prepare_read_out()
     train = read_all(pipeline, bank, source, "train", options.pictures)
-    # only recipes are learned from: the more undamaged pictures there are, the lower confidences must be
+    calibrated = learn(pipeline, bank, diagnosis, train, options.pictures)
+    calibrated.save((NANO_FOLDER if options.model == "nano" else Path(options.model)) / FILE)
+    pipeline.read_out = calibrated
     known = train.first(options.pictures)
     before = bank.calibrated(bank.damage(known.features)[:, : len(KINDS)], known.labels)
-    found = bank.corrected(known.features, known.labels, known.severities)
-    undamaged = found.read_out.damage(train.features[options.pictures :])[:, : len(KINDS)]
-    gains = train.after.clamp(max=INVISIBLE) - train.before.clamp(max=INVISIBLE)
-    calibrated = found.read_out.with_benefit(torch.cat([found.scores, undamaged]), gains)
-    calibrated.save((NANO_FOLDER if options.model == "nano" else Path(options.model)) / FILE)
     test = read_all(pipeline, bank, source, "test", options.judge)
     print(report(test.first(options.judge), before, calibrated))
-    print(report_gains(test, calibrated))
+    print(report_gains(test, restore_all(pipeline, test), calibrated))
+
+
+def learn(pipeline: CoTIRPipeline, bank: ReadOut, diagnosis: Diagnosis | None, train: Read, recipes: int) -> ReadOut:
+    """The read-out for a pipeline, which has it then, by what was read of the pictures: ``recipes`` of them damaged."""
+    # only recipes are learned from: the more undamaged pictures there are, the lower confidences must be
+    known = train.first(recipes)
+    found = bank.corrected(known.features, known.labels, known.severities)
+    undamaged = found.read_out.damage(train.features[recipes:])[:, : len(KINDS)]
+    confidences = found.read_out.confidences(torch.cat([found.scores, undamaged]))
+    pipeline.read_out = found.read_out
+    if diagnosis is not None:
+        diagnosis = diagnosis.calibrated(known.measured, known.labels)
+        confidences = diagnosis.confidences(train.measured)
+        pipeline.read_out = replace(found.read_out, diagnosis=diagnosis)
+    restored = restore_all(pipeline, train)
+    gains = restored.after.clamp(max=INVISIBLE) - restored.before.clamp(max=INVISIBLE)
+    pipeline.read_out = pipeline.read_out.with_benefit(confidences, gains)
+    return pipeline.read_out
 
 
 if __name__ == "__main__":

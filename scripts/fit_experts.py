@@ -1,13 +1,13 @@
-"""Fit the gate of a nano's experts: which kinds of damage are there, by what nano has seen and read.
+"""Fit the gate of a nano's experts: which kind of damage is there alone, by what nano has seen and read.
 
     python scripts/reshape_nano.py nano BASE 'experts=[noise, jpeg]'
     python scripts/fit_experts.py BASE PHOTOS
     cotir train configs/train/nano-experts.yaml data.path=PHOTOS model.base=BASE
 
-A logistic regression on crops as training damages them, half of them under vague instructions. Writes the gate into
-BASE and prints a Markdown table: average precision of every kind on crops of held-out photos, and what the gate says
-of it (s in :mod:`cotir.experts`) in the mean where the kind is there and where it is not. 4,000 crops take
-ten minutes on one core.
+A multinomial logistic regression on crops as training damages them, half of them under vague instructions, from kinds
+that are there alone to "anything else". Writes the gate into BASE and prints a Markdown table: average precision of
+every kind on crops of held-out photos, and what the gate says of it (g in :mod:`cotir.experts`) in the mean where the
+kind is there alone, where it is there among others, and where it is not. 4,000 crops take ten minutes on one core.
 """
 
 import argparse
@@ -44,6 +44,8 @@ class Seen:
     """(B, F)."""
     kinds: Tensor
     """Whether the kind of each expert is there, 0 or 1 (B, K)."""
+    alone: Tensor
+    """Whether it is all that is wrong, likewise."""
     vague: bool
     """Of the instructions."""
 
@@ -72,22 +74,25 @@ class Looking:
             if first // BATCH % 50 == 0:
                 print(f"{first} of {len(pairs)} crops, {'vague' if vague else 'precise'}", flush=True)
         mine = [KINDS.index(kind) for kind in self.experts.kinds]
-        return Seen(torch.cat(self._given), torch.cat(kinds)[:, mine], vague)
+        there = torch.cat(kinds)
+        single = there.sum(dim=1, keepdim=True) == 1
+        return Seen(torch.cat(self._given), there[:, mine], there[:, mine] * single, vague)
 
 
 def fit(gate: nn.Linear, seen: Sequence[Seen]) -> None:
     """Fit the gate to crops, by L-BFGS."""
-    features, kinds = (torch.cat([getattr(each, name) for each in seen]) for name in ("features", "kinds"))
+    features, alone = (torch.cat([getattr(each, name) for each in seen]) for name in ("features", "alone"))
+    which = nn.functional.pad(alone, (1, 0), value=0.5).argmax(dim=1)  # 0 is anything else
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     standard = (features - mean) / deviation
-    weight = torch.zeros(kinds.shape[1], features.shape[1], requires_grad=True)
-    bias = torch.zeros(kinds.shape[1], requires_grad=True)
+    weight = torch.zeros(alone.shape[1], features.shape[1], requires_grad=True)
+    bias = torch.zeros(alone.shape[1], requires_grad=True)
     search = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         search.zero_grad()
-        told = nn.functional.binary_cross_entropy_with_logits(standard @ weight.T + bias, kinds)
-        value = told + DECAY * weight.square().sum(dim=1).mean()
+        told = nn.functional.pad(standard @ weight.T + bias, (1, 0))
+        value = nn.functional.cross_entropy(told, which) + DECAY * weight.square().sum()
         value.backward()
         return value
 
@@ -100,16 +105,17 @@ def fit(gate: nn.Linear, seen: Sequence[Seen]) -> None:
 def report(experts: Experts, seen: Sequence[Seen]) -> str:
     """The table, of held-out crops."""
     forms = [("vague" if each.vague else "precise", each) for each in seen]
-    heads = [f"{form}: {what}" for form, _ in forms for what in ("average precision", "if there", "if not")]
+    whats = ("average precision", "alone", "among others", "not there")
+    heads = [f"{form}: {what}" for form, _ in forms for what in whats]
     lines = [f"| kind | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     with torch.no_grad():
-        gates = [experts.gate(each.features).sigmoid() for _, each in forms]
+        gates = [experts.gates(each.features) for _, each in forms]
     for place, kind in enumerate(experts.kinds):
         cells = []
         for (_, each), gate in zip(forms, gates, strict=True):
-            there, told = each.kinds[:, place] > 0, gate[:, place]
-            precision = average_precision(told.double().numpy(), each.kinds[:, place].numpy())
-            cells += [f"{precision:.2f}", f"{told[there].mean():.2f}", f"{told[~there].mean():.2f}"]
+            told, alone, there = gate[:, place], each.alone[:, place] > 0, each.kinds[:, place] > 0
+            cells.append(f"{average_precision(told.double().numpy(), each.alone[:, place].numpy()):.2f}")
+            cells += [f"{told[where].mean():.2f}" for where in (alone, there & ~alone, ~there)]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -122,7 +128,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=4000, help="to learn from, default 4000")
     parser.add_argument("--judge", type=int, default=312, help="held-out crops to judge on, default 312")
     parser.add_argument("--crop", type=int, default=128, help="their side in pixels, default 128")
-    parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/experts.yaml")
     options = parser.parse_args()
     if options.crops < 2 or options.judge < 1:
         parser.error(f"--crops {options.crops} --judge {options.judge}: give two crops or more, and one to judge on")

@@ -69,10 +69,15 @@ def test_a_fresh_gate_hardly_opens_and_a_fitted_one_tells_by_the_features():
     assert told.shape == (5, 2) and bool((told > 0).all() and (told < 1).all()) and told.std() > 0.1
 
 
-def test_what_sees_everything_gets_a_mean_of_the_experts():
+def test_experts_share_what_is_not_something_else():
     experts = Experts(("noise", "jpeg", "rain"), weights=1, features=2)
-    experts.gate.bias.data.copy_(torch.tensor([100.0, 100.0, -100.0]))
-    torch.testing.assert_close(experts.gates(torch.zeros(1, 2)), torch.tensor([[0.5, 0.5, 0.0]]))
+    for bias, wanted in (
+        ([100.0, 100.0, -100.0], [0.5, 0.5, 0.0]),
+        ([-100.0, -100.0, -100.0], [0.0, 0.0, 0.0]),  # something else, or several at once: the base alone
+        ([0.0, -100.0, -100.0], [0.5, 0.0, 0.0]),
+    ):
+        experts.gate.bias.data.copy_(torch.tensor(bias))
+        torch.testing.assert_close(experts.gates(torch.zeros(1, 2)), torch.tensor([wanted]))
 
 
 def test_fresh_experts_change_nothing():

@@ -32,7 +32,7 @@ def expecting(pipeline, *gains):
     sound, said = pipeline.read_out, list(gains)
 
     class Made(ReadOut):
-        def read(self, output):
+        def read(self, output, measured=None):
             return [replace(reasoning, expected_gain=said.pop(0)) for reasoning in super().read(output)]
 
     pipeline.read_out = Made(sound.lenses, sound.damage, sound.scenes, benefit=torch.zeros(len(KINDS) + 1))
@@ -76,7 +76,7 @@ def test_the_benefit_is_learned_from_gains_and_survives_the_disk(pipeline, tmp_p
     noise, haze = KINDS.index("noise"), KINDS.index("haze")
     found = read_out.confidences(scores)
     gains = 6 * found[:, noise] - 3 * found[:, haze] - 1
-    taught = read_out.with_benefit(scores, gains)
+    taught = read_out.with_benefit(found, gains)
     torch.testing.assert_close(taught.expected_gain(found), gains, rtol=0, atol=0.05)
     taught.save(tmp_path / "reasoning.safetensors")
     again = ReadOut.load(tmp_path / "reasoning.safetensors")
@@ -91,7 +91,7 @@ def test_a_benefit_needs_a_calibration_and_a_gain_for_each(pipeline):
     with pytest.raises(ConfigError, match="is not calibrated; its confidences say nothing of gains yet"):
         pipeline.read_out.with_benefit(scores, torch.rand(5))
     read_out = replace(pipeline.read_out, calibration=torch.ones(len(KINDS), 2))
-    with pytest.raises(ConfigError, match=r"scores are \(5, 27\) and gains \(4,\); give a gain for each"):
+    with pytest.raises(ConfigError, match=r"confidences are \(5, 27\) and gains \(4,\); give a gain for each"):
         read_out.with_benefit(scores, torch.rand(4))
     with pytest.raises(ConfigError, match="was not measured for this model"):
         read_out.expected_gain(scores)

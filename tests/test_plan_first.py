@@ -5,7 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from cotir.diagnosis import Diagnosis
+from cotir.evidence import looks
+from cotir.lens import LinearMap
+from cotir.phrase_bank import KINDS
 from cotir.read_out import ReadOut
 from nano_model import tiny_pipeline
 
@@ -33,7 +38,7 @@ def seen(monkeypatch):
     def says(*looks):
         said = list(looks)
 
-        def read(self, output):
+        def read(self, output, measured=None):
             (reasoning,), found = sound(self, output), said.pop(0)
             told = [replace(each, confidence=0.9 if each.kind in found else 0.1) for each in reasoning.findings]
             return [replace(reasoning, findings=tuple(told))]
@@ -79,3 +84,67 @@ def test_the_reasoning_returned_is_of_the_look_and_progress_counts_it(pipeline):
     assert len(output.thoughts) == 1
     # four windows: a look at each, and two steps; as many for the picture made smaller, in two windows and in one
     assert counts == [(number, 18) for number in range(1, 19)]
+
+
+@pytest.fixture
+def measuring(pipeline):
+    """The same pipeline with a diagnosis that finds noise in what is dark and haze in what is not."""
+    dark, light = (looks(torch.full((3, 24, 24), value))[0] for value in (-0.9, 0.9))
+    direction = (light - dark) / (light - dark).square().sum()
+    matrix, offset = torch.zeros(len(dark), 2 * len(KINDS)), torch.full((2 * len(KINDS),), -9.0)
+    for kind, sign in (("noise", -40.0), ("haze", 40.0)):
+        matrix[:, KINDS.index(kind)] = sign * direction
+        offset[KINDS.index(kind)] = -sign * (direction @ (dark + light)) / 2
+    untouched = torch.stack([torch.ones(len(KINDS)), torch.zeros(len(KINDS))], dim=1)
+    # a statistic is cut off at five deviations: one so large that nothing is
+    given = Diagnosis(
+        torch.zeros(len(dark)), torch.full((len(dark),), 1e3), (LinearMap(1e3 * matrix, offset),), untouched
+    )
+    sound = pipeline.read_out
+    pipeline.read_out = replace(sound, diagnosis=given)
+    yield pipeline
+    pipeline.read_out = sound
+
+
+def shade(value, seed=0):
+    return (value + 0.02 * np.random.default_rng(seed).random((24, 24, 3))).astype(np.float32)
+
+
+def test_a_model_that_measures_plans_by_itself_where_it_is_not_told_what_to_do(measuring):
+    restore = partial(measuring, output_type="np", explain=False)
+    pictures = [shade(0.05), shade(0.93)]
+    asked = restore(pictures, ["remove the noise", "clear the haze"]).images
+    for words in (None, "make this picture clearer", "do whatever it takes to make this picture look good"):
+        planned = restore(pictures, words, keep_sound=False).images
+        assert all(np.array_equal(a, b) for a, b in zip(asked, planned, strict=True)), words
+
+
+@pytest.mark.parametrize("words", ["remove the rain", "brighten it", "leave it as it is"])
+def test_who_says_what_to_do_is_not_planned_for_but_may_ask_for_it(measuring, words):
+    restore, given = partial(measuring, output_type="np", explain=False), shade(0.05)
+    asked, noise = (restore(given, each, plan_first=False).image for each in (words, "remove the noise"))
+    assert np.array_equal(restore(given, words).image, asked) and not np.array_equal(asked, noise)
+    assert np.array_equal(restore(given, words, plan_first=True).image, noise)
+
+
+def test_planning_can_be_forbidden(measuring):
+    restore, given = partial(measuring, output_type="np", explain=False), shade(0.05)
+    alone = restore(given, plan_first=False).image
+    assert not np.array_equal(alone, restore(given).image)
+
+
+def test_what_was_measured_is_what_is_told_and_costs_no_pass(measuring):
+    counts = []
+    output = measuring([shade(0.05), shade(0.93)], on_progress=lambda *count: counts.append(count))
+    assert [each.diagnosis.split()[-1] for each in output.readings] == ["noise", "haze"]
+    assert counts[-1] == (2, 2)
+    assert [each.diagnosis for each in measuring.explain([shade(0.05), shade(0.93)])] == [
+        each.diagnosis for each in output.readings
+    ]
+    assert all(each.calibrated for each in output.readings)
+
+
+def test_a_large_picture_is_measured_in_parts_that_agree(measuring):
+    given = np.concatenate([np.tile(shade(0.05), (1, 30, 1)), np.tile(shade(0.93), (1, 30, 1))])
+    (reading,) = measuring.explain(given)
+    assert len(reading.findings) == len(KINDS)

@@ -1,6 +1,6 @@
 """Reading reasoning: what is written is read back, whatever wrote it; confidences are as right as they say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import torch
 from cotir import CoTIRPipeline
 from cotir.adapter import CoTOutput
 from cotir.backbones import NANO
+from cotir.diagnosis import Diagnosis
 from cotir.encode import TextTokens
 from cotir.errors import ConfigError, WeightsError
 from cotir.evaluate.diagnosis import diagnose
@@ -273,3 +274,21 @@ def test_one_is_made_for_an_encoder_and_kept(tmp_path):
         parts["text_encoder"].encoder.layer[0].output.dense.weight.mul_(2)
     read_out_for(NANO, parts, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_diagnosis_tells_the_damage_and_the_thoughts_the_scene(read_out, thought, tmp_path):
+    measured, kinds = torch.randn(300, 30), len(KINDS)
+    labels = (torch.rand(300, kinds) < 0.3).float()
+    measured[:, :kinds] += 4 * labels
+    diagnosis = Diagnosis.fit(measured, labels, labels * 0.5, seed=0, epochs=3).calibrated(measured, labels)
+    both = replace(read_out, diagnosis=diagnosis)
+    seen = [measured[number : number + 1] for number in range(len(thought.scene))]
+    for alone, reading, row in zip(read_out.read(thought), both.read(thought, seen), seen, strict=True):
+        assert reading.scene == alone.scene and reading.findings == both.find(row) != alone.findings
+    assert [each.findings for each in both.read(thought)] == [each.findings for each in read_out.read(thought)]
+    both.save(tmp_path / FILE)
+    back = ReadOut.load(tmp_path / FILE)
+    for one, other in zip(back.find(seen[0]), both.find(seen[0]), strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=0.01)
+    with pytest.raises(ConfigError, match="this read-out has no diagnosis"):
+        replace(read_out, diagnosis=None).find(seen[0])

@@ -1,11 +1,13 @@
 """Weights of their own for kinds of damage: experts that are merged for every picture.
 
-    W = W_0 + sum_k g_k Delta_k,    g = s / max(1, sum_k s_k),    s = sigmoid(A f + b)
+    W = W_0 + sum_k g_k Delta_k,    (g_0, g_1, ..., g_K) = softmax(0, A f + b)
 
 W_0 are a module's weights, Delta_k what the expert of kind k changes of them, and f what the model has seen and read by
-then. A mixture of experts of which the weights are mixed, not the outputs (Yang et al. 2019, "CondConv"): any number of
-them takes hardly more time than none. Where the gate sees nothing the weights are W_0, and where it sees much at once
-they are a mean of the experts: sums of changes that were learned alone lead far from what any of them is.
+then. g_k says how likely kind k is all that is wrong, g_0 that it is something else, or several things at once: those
+are what W_0 is for. An expert learns one kind alone; several together lead far from what any of them is.
+
+A mixture of experts of which the weights are mixed, not the outputs (Yang et al. 2019, "CondConv"): any number of them
+takes hardly more time than none.
 
 Shapes: K experts, P weights of the module, F features of the gate.
 """
@@ -13,10 +15,11 @@ Shapes: K experts, P weights of the module, F features of the gate.
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SELDOM = -4.0
-"""What an unfitted gate says of every kind, before the sigmoid."""
+"""What an unfitted gate says of every kind, before the softmax."""
 
 
 class Experts(nn.Module):
@@ -40,9 +43,8 @@ class Experts(nn.Module):
         """Delta (K, P), in the order of the module's parameters."""
 
     def gates(self, features: Tensor) -> Tensor:
-        """How much of each expert a picture gets, in (0, 1), at most 1 in all (B, K), by features (B, F)."""
-        seen = self.gate(features).sigmoid()
-        return seen / seen.sum(dim=1, keepdim=True).clamp_min(1)
+        """How much of each expert a picture gets, in (0, 1), less than 1 in all (B, K), by features (B, F)."""
+        return F.pad(self.gate(features), (1, 0)).softmax(dim=1)[:, 1:]
 
     def merged(self, base: Mapping[str, Tensor], gates: Tensor) -> list[dict[str, Tensor]]:
         """The weights W for every picture.

@@ -22,12 +22,14 @@ from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone, backbone_of
 from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
+from cotir.evidence import looks
 from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
 from cotir.output import CoTIROutput, OutputType, output_picture
 from cotir.passes import Passes, Request
+from cotir.phrases import is_vague
 from cotir.read_out import FILE, ReadOut
 from cotir.read_outs import read_out_for
-from cotir.reasoning import Reasoning
+from cotir.reasoning import Finding, Reasoning, instruction_for
 from cotir.sampling import StepCallback
 from cotir.transformer import RoPE
 
@@ -158,7 +160,7 @@ class CoTIRPipeline(DiffusionPipeline):
         strength: float = 1.0,
         batch_size: int = 1,
         explain: bool | None = None,
-        plan_first: bool = False,
+        plan_first: bool | None = None,
         keep_sound: bool | None = None,
         predict_reasoning: bool = False,
         output_type: OutputType = "pil",
@@ -177,8 +179,11 @@ class CoTIRPipeline(DiffusionPipeline):
             batch_size: pictures of equal size that go through the model together.
             explain: also return the reasoning in words; by default where the model brings its read-out, as nano does,
                 and has something to do. True makes one where it does not (:meth:`prepare_read_out`).
-            plan_first: look at each picture first, in one pass more (:meth:`explain`), and restore it by the plan that
-                comes of it; where nothing is found, by ``prompt``. The reasoning returned is that of the look.
+            plan_first: look at each picture first and restore it by the plan that comes of it; where nothing is found,
+                by ``prompt``. A model that brings a diagnosis (:mod:`cotir.diagnosis`), as nano does, measures the
+                picture for it; another takes a pass more (:meth:`explain`), and the reasoning returned is that of the
+                look. By default where the model brings one and ``prompt`` names nothing that is to be done
+                (:func:`cotir.phrases.is_vague`).
             keep_sound: give a picture back as it came where its reading finds no damage and restoring is expected to
                 lose more than it gains (:attr:`~cotir.reasoning.Reasoning.is_worth_restoring`). By default where no
                 ``prompt`` is given and the model brings that knowledge, as nano does.
@@ -200,26 +205,35 @@ class CoTIRPipeline(DiffusionPipeline):
             images = [output_picture(job.picture, output_type) for job in jobs]
             return CoTIROutput(images=images, kept=[True] * len(jobs))
         keep_sound = self._keeps_sound(prompt) if keep_sound is None else keep_sound
-        wants_reading = explain or plan_first or keep_sound
+        diagnoses = self.read_out is not None and self.read_out.diagnosis is not None
+        by_pass = bool(plan_first) and not diagnoses
+        wants_reading = explain or by_pass or keep_sound
         read_out = self.prepare_read_out() if wants_reading else self.read_out if explain is None else None
+        plans = [is_vague(job.prompt) if plan_first is None else plan_first for job in jobs] if diagnoses else []
+        measured = _measured(jobs) if diagnoses and (read_out is not None or any(plans)) else None
 
         passes = self._passes()
-        progress = _Progress(passes.count(jobs, steps, batch_size, looks=plan_first), on_progress)
+        progress = _Progress(passes.count(jobs, steps, batch_size, looks=by_pass), on_progress)
         images = []
         thoughts: list[CoTOutput] = []
         readings: list[Reasoning] = []
         kept: list[bool] = []
-        if plan_first and read_out is not None:
+        if by_pass and read_out is not None:
             thoughts = [passes.look(job, self._after_step(None, progress)) for job in jobs]
             readings = [read_out.read(thought)[0] for thought in thoughts]
-            jobs = [_by_plan(job, reading) for job, reading in zip(jobs, readings, strict=True)]
-        thinks = not plan_first and (predict_reasoning or read_out is not None)
+            jobs = [_by_plan(job, reading.findings) for job, reading in zip(jobs, readings, strict=True)]
+        elif measured is not None and self.read_out is not None:
+            found = [self.read_out.find(seen) if plan else () for seen, plan in zip(measured, plans, strict=True)]
+            jobs = [_by_plan(job, findings) for job, findings in zip(jobs, found, strict=True)]
+        thinks = not by_pass and (predict_reasoning or read_out is not None)
         request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
         for batch in batches(jobs, batch_size):
             pixels, thought = passes.restore(batch, request)
             thoughts.extend(thought)
-            if read_out is not None and not plan_first:
-                readings += [read_out.read(each)[0] for each in thought]
+            if read_out is not None and not by_pass:
+                first = len(readings)
+                seen = None if measured is None else measured[first : first + len(batch)]
+                readings += _read(read_out, thought, seen)
             for index, job in enumerate(batch):
                 kept.append(keep_sound and not readings[len(kept)].is_worth_restoring)
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
@@ -242,7 +256,7 @@ class CoTIRPipeline(DiffusionPipeline):
         Args:
             image: as for :meth:`__call__`.
             prompt: as for :meth:`__call__`. A vague one, the default, leaves the diagnosis to the model; a precise one
-                is believed.
+                is believed, but by a model that measures the picture.
             seed: as for :meth:`__call__`.
 
         Raises:
@@ -251,9 +265,9 @@ class CoTIRPipeline(DiffusionPipeline):
         read_out = self.prepare_read_out()
         jobs = make_jobs(image, prompt, seed, None, multiple=self.backbone.pixels_per_token)
         passes, on_step = self._passes(), self._after_step(None, _Progress())
-        readings = [read_out.read(passes.look(job, on_step))[0] for job in jobs]
+        thoughts = [passes.look(job, on_step) for job in jobs]
         self.maybe_free_model_hooks()
-        return readings
+        return _read(read_out, thoughts, None if read_out.diagnosis is None else _measured(jobs))
 
     def prepare_read_out(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ReadOut:
         """The read-out of this model, made now if need be: thousands of texts pass through the text encoder, once.
@@ -290,9 +304,21 @@ class CoTIRPipeline(DiffusionPipeline):
         return on_step
 
 
-def _by_plan(job: Job, reasoning: Reasoning) -> Job:
-    """The job under the plan that came of looking at its picture; as it was where nothing was found."""
-    return replace(job, prompt=reasoning.instruction or job.prompt)
+def _measured(jobs: Sequence[Job]) -> list[Tensor]:
+    """What can be measured of each picture, in one or more looks (L, E)."""
+    pictures = [job.canvas.tensor[0, :, : job.canvas.pixels.shape[0], : job.canvas.pixels.shape[1]] for job in jobs]
+    return [looks(picture) for picture in pictures]
+
+
+def _read(read_out: ReadOut, thoughts: Sequence[CoTOutput], measured: Sequence[Tensor] | None) -> list[Reasoning]:
+    """The reasoning about pictures of any sizes, each with its thought."""
+    seen = [None] * len(thoughts) if measured is None else [[each] for each in measured]
+    return [read_out.read(thought, each)[0] for thought, each in zip(thoughts, seen, strict=True)]
+
+
+def _by_plan(job: Job, findings: Sequence[Finding]) -> Job:
+    """The job under the plan that comes of what was found in its picture; as it was where nothing was."""
+    return replace(job, prompt=instruction_for(findings) or job.prompt)
 
 
 def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:

@@ -7,6 +7,9 @@ a prediction about the share of the fitting traces that name them: a confidence.
 no picture, no training run. What one model says in a wording of its own is learned from pictures whose damage is known
 (:meth:`ReadOut.corrected`), and so is which confidence is right how often, kind by kind (:meth:`ReadOut.calibrated`).
 
+A model may bring a diagnosis by what is measured of a picture (:mod:`cotir.diagnosis`): where that is at hand, damage
+is told by it, and the scene by the thoughts.
+
 Shapes: B pictures or texts, N text tokens, D width of the text encoder, T positions that are looked at, K kinds.
 """
 
@@ -24,6 +27,7 @@ from torch import Tensor
 
 from cotir.adapter import CoTOutput
 from cotir.calibration import platt, ridge
+from cotir.diagnosis import Diagnosis
 from cotir.encode import TextTokens
 from cotir.errors import ConfigError, WeightsError
 from cotir.lens import Lens, LinearMap
@@ -39,6 +43,7 @@ _BANK = 2000
 _BATCH = 64
 _PARTS = ("scene", "degradation", "plan")
 _LENS = ("mean", "basis", "weight")
+_DIAGNOSIS = "diagnosis."
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class ReadOut:
     """(K, 2): slope and offset of the log-odds over the raw score."""
     benefit: Tensor | None = None
     """(K + 1,): PSNR in dB that restoring gains, linear in the confidences; the offset is last."""
+    diagnosis: Diagnosis | None = None
+    """By what is measured of a picture; None where damage is told by the thoughts alone."""
 
     @classmethod
     def fit(
@@ -105,25 +112,46 @@ class ReadOut:
         """This read-out on a device."""
         lenses = {part: _moved(lens, device) for part, lens in self.lenses.items()}
         calibration, benefit = (None if t is None else t.to(device) for t in (self.calibration, self.benefit))
-        return ReadOut(lenses, _moved(self.damage, device), _moved(self.scenes, device), calibration, benefit)
+        moved = {"damage": _moved(self.damage, device), "scenes": _moved(self.scenes, device)}
+        return replace(self, lenses=lenses, **moved, calibration=calibration, benefit=benefit)
 
-    def read(self, output: CoTOutput) -> list[Reasoning]:
+    def read(self, output: CoTOutput, measured: Sequence[Tensor] | None = None) -> list[Reasoning]:
         """What was thought about each picture.
+
+        Args:
+            output: thoughts about B pictures.
+            measured: of each of them, in one or more looks (L, E): tells the damage, if there is a :attr:`diagnosis`.
 
         Raises:
             ConfigError: the output holds no predictions, or is of another text encoder.
         """
-        values = self.damage(self.features(output))
-        severities = severities_of(values)
-        confidences = self.confidences(values[:, : len(KINDS)])
         scenes = self.scenes(self.lenses["scene"](_part(output, "scene")))
-        gains = [None] * len(values) if self.benefit is None else self.expected_gain(confidences).tolist()
-        rows = zip(scenes, confidences.tolist(), severities.tolist(), gains, strict=True)
-        calibrated = self.calibration is not None
+        if self.diagnosis is None or measured is None:
+            values = self.damage(self.features(output))
+            told = list(zip(self.confidences(values[:, : len(KINDS)]), severities_of(values), strict=True))
+        else:
+            told = [self.diagnosis.of_looks(looks) for looks in measured]
+        calibrated = self.calibration is not None or self.diagnosis is not None
         return [
-            Reasoning(_scene(scene), _findings(row, severity), calibrated=calibrated, expected_gain=gain)
-            for scene, row, severity, gain in rows
+            Reasoning(
+                _scene(scene),
+                _findings(confidences.tolist(), severities.tolist()),
+                calibrated=calibrated,
+                expected_gain=None if self.benefit is None else float(self.expected_gain(confidences)),
+            )
+            for scene, (confidences, severities) in zip(scenes, told, strict=True)
         ]
+
+    def find(self, measured: Tensor) -> tuple[Finding, ...]:
+        """Every kind of damage by what is measured of a picture (L, E) alone, the most confident first.
+
+        Raises:
+            ConfigError: there is no :attr:`diagnosis`.
+        """
+        if self.diagnosis is None:
+            raise ConfigError("this read-out has no diagnosis; damage is read from what the model thinks")
+        confidences, severities = self.diagnosis.of_looks(measured)
+        return _findings(confidences.tolist(), severities.tolist())
 
     def corrected(self, features: Tensor, labels: Tensor, severities: Tensor) -> "Corrected":
         """This read-out corrected by pictures whose damage is known, and calibrated on them.
@@ -165,24 +193,26 @@ class ReadOut:
         share = _shares(labels)
         return replace(self, calibration=platt(scores.double(), labels.double(), share).float())
 
-    def with_benefit(self, scores: Tensor, gains: Tensor) -> "ReadOut":
+    def with_benefit(self, confidences: Tensor, gains: Tensor) -> "ReadOut":
         """This read-out, which then also tells whether restoring is worth it.
 
         A ridge regression of what restoring gained on the confidences: nothing is assumed of a kind but that more of it
         helps or hurts. What a model does to undamaged pictures is the harm that weighs most; some must be among them.
 
         Args:
-            scores: from :meth:`scores`, of pictures under vague instructions (B, K).
+            confidences: calibrated, of pictures under vague instructions (B, K).
             gains: of PSNR over the input in dB when they were restored (B,).
 
         Raises:
-            ConfigError: there are not as many gains as scores, or the read-out is not calibrated.
+            ConfigError: there are not as many gains as pictures, or the read-out is not calibrated.
         """
         if self.calibration is None:
             raise ConfigError("the read-out is not calibrated; its confidences say nothing of gains yet")
-        if gains.shape != scores.shape[:1]:
-            raise ConfigError(f"scores are {tuple(scores.shape)} and gains {tuple(gains.shape)}; give a gain for each")
-        weights = ridge(self.confidences(scores).double(), gains.double())
+        if gains.shape != confidences.shape[:1]:
+            raise ConfigError(
+                f"confidences are {tuple(confidences.shape)} and gains {tuple(gains.shape)}; give a gain for each"
+            )
+        weights = ridge(confidences.double(), gains.double())
         return replace(self, benefit=weights.float())
 
     def expected_gain(self, confidences: Tensor) -> Tensor:
@@ -205,6 +235,8 @@ class ReadOut:
             tensors["calibration"] = self.calibration
         if self.benefit is not None:
             tensors["benefit"] = self.benefit
+        if self.diagnosis is not None:
+            tensors |= {_DIAGNOSIS + name: tensor for name, tensor in self.diagnosis.tensors().items()}
         return tensors | {"words": _words()}
 
     def save(self, path: Path) -> None:
@@ -228,6 +260,8 @@ class ReadOut:
             WeightsError: it cannot be read, or was written for other words.
         """
         tensors = read_safetensors(path)
+        names = [name for name in tensors if name.startswith(_DIAGNOSIS)]
+        measuring = {name.removeprefix(_DIAGNOSIS): tensors.pop(name) for name in names}
         expected = {f"{part}.{name}" for part in _PARTS for name in _LENS} | {
             f"{name}.{part}" for name in ("damage", "scenes") for part in ("matrix", "offset")
         }
@@ -237,8 +271,12 @@ class ReadOut:
             raise WeightsError(f"{path} is no read-out of this version's words; delete it, and make it anew")
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
         lenses = {part: Lens(*(tensors[f"{part}.{name}"] for name in _LENS)) for part in _PARTS}
-        maps = [LinearMap(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")]
-        return cls(lenses, *maps, calibration=tensors.get("calibration"), benefit=tensors.get("benefit"))
+        damage, scenes = (
+            LinearMap(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")
+        )
+        calibration, benefit = tensors.get("calibration"), tensors.get("benefit")
+        diagnosis = Diagnosis.of(measuring) if measuring else None
+        return cls(lenses, damage, scenes, calibration, benefit, diagnosis)
 
     def _maps(self) -> dict[str, LinearMap]:
         return {"damage": self.damage, "scenes": self.scenes}

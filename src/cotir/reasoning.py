@@ -3,6 +3,7 @@
 :class:`~cotir.read_out.ReadOut` makes it from the adapter's predictions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,8 @@ class Reasoning:
 
     @property
     def instruction(self) -> str:
-        """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing was found."""
-        return listed([words_of(kind).remedy for kind in reversed(self._light_path())])
+        """See :func:`instruction_for`."""
+        return instruction_for(self.findings)
 
     @property
     def diagnosis(self) -> str:
@@ -89,5 +90,14 @@ class Reasoning:
         }
 
     def _light_path(self) -> list[str]:
-        found = {finding.kind for finding in self.degradation}
-        return [kind for kind in WORDS if kind in found]
+        return _light_path(self.findings)
+
+
+def instruction_for(findings: Sequence[Finding]) -> str:
+    """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing was found."""
+    return listed([words_of(kind).remedy for kind in reversed(_light_path(findings))])
+
+
+def _light_path(findings: Sequence[Finding]) -> list[str]:
+    found = {finding.kind for finding in findings if finding.confidence >= THRESHOLD}
+    return [kind for kind in WORDS if kind in found]

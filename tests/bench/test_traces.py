@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from cotir.bench.phrases import VAGUE, write_instruction
 from cotir.bench.traces import measure_scene, write_full_trace, write_trace
 from cotir.degrade import KINDS, sample_recipe
 from cotir.degrade.compose import Applied
 from cotir.errors import ConfigError
+from cotir.phrases import VAGUE, write_instruction
 from cotir.prompts import DEFAULT_INSTRUCTION, ReasoningTrace
 from cotir.words import WORDS
 

@@ -12,12 +12,12 @@ import pytest
 
 from cotir.bench.build import build
 from cotir.bench.generator import TemplateWriter
-from cotir.bench.phrases import PHRASES
 from cotir.bench.recipes import parse_recipes
 from cotir.bench.stats import survey
 from cotir.bench.vlm import Endpoint, Price, VlmWriter, accepted, named
 from cotir.degrade import sample_recipe
 from cotir.errors import ConfigError, PromptError
+from cotir.phrases import PHRASES
 
 GOOD = (
     "scene description: a red barn beside a lake under a clear sky. degradation description: moderate haze covers the "

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cotir.bench.phrases import write_instruction
 from cotir.bench.recipes import BenchRecipe, Recipes, to_plain
 from cotir.bench.schema import Crop, Metadata, Sample, Source, Split, Writer, sample_key
 from cotir.bench.traces import write_full_trace
@@ -26,6 +25,7 @@ from cotir.degrade import Applied, Image, compose, sample_recipe
 from cotir.errors import ImageError
 from cotir.files import decode
 from cotir.image import quantise
+from cotir.phrases import write_instruction
 from cotir.prompts import ReasoningTrace
 
 Pixels = npt.NDArray[np.uint8]

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cotir.bench.phrases import VAGUE, precise_bank
 from cotir.bench.recipes import Recipes
 from cotir.bench.schema import Metadata
 from cotir.bench.tars import TEST, write_whole
+from cotir.phrases import VAGUE, precise_bank
 
 PROMPTS = "prompts"
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotir.bench.generator import Pixels, TemplateWriter, Written, png
-from cotir.bench.phrases import TERMS, phrases_of
 from cotir.bench.tars import write_whole
 from cotir.degrade import Applied
 from cotir.errors import ConfigError, PromptError
+from cotir.phrases import TERMS, phrases_of
 from cotir.prompts import ReasoningTrace
 from cotir.words import describe
 

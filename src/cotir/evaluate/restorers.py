@@ -183,6 +183,9 @@ class Folder(Method):
         return Restored(image)
 
 
+_PLANS = {"auto": True, "never": False}
+
+
 class CoTIR(Method):
     """Our own pipeline.
 
@@ -193,6 +196,8 @@ class CoTIR(Method):
         prompt: one of vague and precise; both if None.
         keep: ``sound`` gives a picture back as it came where no damage is found and harm expected, as without a prompt.
         plan: ``auto`` looks at a picture first and restores it by the plan that comes of it; the prompt is then vague.
+            ``never`` restores by the prompt alone. By default a model that brings a diagnosis, as nano does, looks
+            first where the prompt is vague.
 
     Raises:
         ConfigError: a key has no such value.
@@ -219,14 +224,16 @@ class CoTIR(Method):
             ) from error
         if (self.steps is not None and self.steps < 1) or not 0 <= self.strength <= 1:
             raise ConfigError(f"cotir:{self.name}: steps is {steps}, at least 1; strength is {strength}, from 0 to 1")
-        if plan not in (None, "auto"):
-            raise ConfigError(f"cotir:{self.name}: there is no plan {plan!r}; leave it out, or write plan=auto")
-        if plan is not None and prompt == "precise":
+        if plan not in (None, *_PLANS):
+            raise ConfigError(
+                f"cotir:{self.name}: there is no plan {plan!r}; leave it out, or write plan=auto or plan=never"
+            )
+        if plan == "auto" and prompt == "precise":
             raise ConfigError(f"cotir:{self.name}: plan=auto takes the place of a precise prompt; give one of them")
         if keep not in (None, "sound"):
             raise ConfigError(f"cotir:{self.name}: keep is {keep!r}; leave it out, or write keep=sound")
         self.keep_sound = keep is not None
-        self.plan_first = plan is not None
+        self.plan_first = None if plan is None else _PLANS[plan]
         if self.plan_first:
             self.prompts = ("vague",)
         elif prompt is not None:

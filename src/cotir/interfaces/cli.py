@@ -134,7 +134,8 @@ def restore(
         typer.Option(
             metavar="STEPS|auto",
             help="What to do, step by step, in place of --prompt: '1. dehaze 2. denoise'; "
-            "'auto' looks at the picture first and restores it by the plan that comes of it.",
+            "'auto' looks at the picture first and restores it by the plan that comes of it, as nano does by itself "
+            "where --prompt does not say what to do; 'never' keeps it from that.",
         ),
     ] = None,
     explain: Annotated[
@@ -204,19 +205,19 @@ def restore(
         _stop(ConfigError("--prompt and --plan both say what to do; give one of them"), USAGE)
 
     from cotir.files import MAX_PIXELS
-    from cotir.interfaces.instructions import AUTO, read_plan, read_prompt
+    from cotir.interfaces.instructions import PLANS, read_plan, read_prompt
     from cotir.interfaces.restore import Existing, Options, Plan
     from cotir.interfaces.restore import restore as run
 
     report = None
-    by_itself = plan is not None and plan.strip().lower() == AUTO
+    plan_first = None if plan is None else PLANS.get(plan.strip().lower())
     try:
         asked = None if prompt is None else read_prompt(prompt)
-        if plan is not None and not by_itself:
+        if plan is not None and plan_first is None:
             asked = read_plan(plan)
         options = Options(
             prompt=asked,
-            plan_first=by_itself,
+            plan_first=plan_first,
             steps=steps,
             seed=seed,
             strength=strength,

@@ -11,8 +11,8 @@ _STEP = re.compile(r"[;\n]+|,?\s+then\s+", re.IGNORECASE)
 _LEAD = re.compile(r"^(?:first|then|next|finally|and|-|\*)[\s,:]+", re.IGNORECASE)
 
 
-AUTO = "auto"
-"""The plan that the model is to make itself."""
+PLANS = {"auto": True, "never": False}
+"""Whether the model is to make the plan itself, by the word for it."""
 
 
 def read_prompt(text: str | None) -> str:

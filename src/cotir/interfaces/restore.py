@@ -43,8 +43,8 @@ class Options:
     """None leaves the model's own number."""
     seed: int = 0
     strength: float = 1.0
-    plan_first: bool = False
-    """Look at a picture first, and restore it by the plan that comes of it."""
+    plan_first: bool | None = None
+    """Look at a picture first, and restore it by the plan that comes of it; None leaves it to the model."""
     explain: bool = False
     """Tell the reasoning, and write it beside the result."""
     existing: Existing = Existing.FAIL

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from cotir.bench.phrases import precise_instruction
 from cotir.bench.schema import Source as Photo
 from cotir.bench.traces import measure_scene
 from cotir.degrade import KINDS, compose, sample_recipe
 from cotir.image import quantise
+from cotir.phrases import precise_instruction
 from cotir.prompts import Instruction, ReasoningTrace
 from cotir.train.edits import EDITS, Edit, ask_to_add
 from cotir.train.pairs import Pixels

@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from cotir.bench.phrases import write_instruction
 from cotir.bench.recipes import BenchRecipe, Recipes, load_recipes, to_plain
 from cotir.bench.schema import Source as Photo
 from cotir.bench.traces import write_full_trace
 from cotir.degrade import Applied, compose, sample_recipe
 from cotir.errors import ConfigError
 from cotir.image import quantise
+from cotir.phrases import write_instruction
 from cotir.prompts import Instruction, ReasoningTrace
 from cotir.train.config import DataConfig
 from cotir.train.pairs import Pixels

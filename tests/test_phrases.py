@@ -3,7 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from cotir.bench.phrases import (
+from cotir.degrade import KINDS
+from cotir.errors import ConfigError
+from cotir.phrases import (
     PHRASES,
     PRECISE_CLEAN,
     TERMS,
@@ -13,8 +15,6 @@ from cotir.bench.phrases import (
     precise_bank,
     precise_instruction,
 )
-from cotir.degrade import KINDS
-from cotir.errors import ConfigError
 from cotir.prompts import DEFAULT_INSTRUCTION
 
 SEVEN = ("haze", "rain", "raindrop", "low_light", "blur", "noise", "jpeg")

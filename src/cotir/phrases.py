@@ -170,6 +170,18 @@ TERMS: dict[str, re.Pattern[str]] = {
 }
 """What names a kind in free text."""
 
+_WISHES = re.compile(
+    # to be left as it is
+    r"\b(?:keep|leave|preserve|return|unchanged|untouched|nothing|changes?|flawless|hands off|as it is|exactly|fine|"
+    r"no (?:\w+ )?(?:restoration|repair|work|flaws))\b|"
+    # for light, colour or sharpness
+    r"\b(?:bright(?:en|er)?|dark(?:en|er)?|light(?:en|er)?|sharp(?:en|er)?|smooth(?:er)?|soft(?:en|er)?|contrast|"
+    r"expos(?:e|ure)|colou?r(?:s|ed|ful)?|saturat(?:e|ed|ion)|vivid|warm(?:er)?|cool(?:er)?|tint|"
+    r"red(?:der)?|green(?:er)?|blue(?:r)?|yellow(?:er)?)\b",
+    re.IGNORECASE,
+)
+"""What says what to do without naming a kind of damage."""
+
 _REMEDY_FRAMES = (
     "{}", "please {}", "can you {}?", "could you {}, please?", "I would like you to {}", "I need you to {}",
     "help me {}", "restore this photo: {}", "{}, but keep everything else as it is",
@@ -246,6 +258,11 @@ PRECISE_CLEAN: tuple[str, ...] = (
     "check the picture and leave it unchanged, as it is free of damage",
 )
 """What to ask for where there is no damage."""
+
+
+def is_vague(text: str) -> bool:
+    """Whether an instruction leaves it open what is to be done: it names no damage, no quality and no wish to keep."""
+    return not _WISHES.search(text) and not any(term.search(text) for term in TERMS.values())
 
 
 def write_instruction(kinds: Sequence[str], rng: np.random.Generator) -> Instruction:

@@ -1,0 +1,169 @@
+"""From what is measured of a picture to the damage in it: a small net, and confidences as right as they say.
+
+    z = (m - mean) / deviation, within +-5        h = silu(W_2 silu(W_1 z))
+    log-odds = a (A h) + b        severity = sigmoid(S h)
+
+m is what :func:`cotir.evidence.measure` gives. The net is learned from pictures whose damage is known
+(``scripts/fit_diagnosis.py``), a and b from others, kind by kind (Platt 1999).
+
+Shapes: B pictures, L looks at one picture, E statistics, K kinds of damage in the order of
+:data:`cotir.phrase_bank.KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotir.calibration import platt
+from cotir.errors import ConfigError
+from cotir.lens import LinearMap
+from cotir.phrase_bank import KINDS
+
+_FARTHEST = 5.0
+"""Deviations from the mean beyond which a statistic says no more: what was never seen must not decide alone."""
+_HIDDEN = (256, 128)
+_DROPPED = (0.2, 0.5, 0.3)
+"""Shares of the statistics and of either hidden layer that are left out in training."""
+_BATCH = 64
+_RATE, _DECAY = 2e-3, 0.05
+_SEVERITY = 0.3
+"""Weight of the squared error of severities beside the cross-entropy of the kinds."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Tells kinds of damage and how severe they are."""
+
+    mean: Tensor
+    """(E,)."""
+    deviation: Tensor
+    """(E,), above 0."""
+    layers: tuple[LinearMap, ...]
+    """The last to log-odds and severities (2 K)."""
+    calibration: Tensor
+    """(K, 2): a and b."""
+
+    @classmethod
+    def fit(
+        cls,
+        measured: Tensor,
+        labels: Tensor,
+        severities: Tensor,
+        *,
+        seed: int,
+        epochs: int = 60,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> "Diagnosis":
+        """Learn one from pictures whose damage is known; not yet calibrated.
+
+        Args:
+            measured: of the pictures (B, E).
+            labels: 1 where the kind is there, else 0 (B, K).
+            severities: in [0, 1]; of kinds that are not there they do not matter (B, K).
+            seed: of the first weights, the order and what is left out.
+            epochs: times that every picture is seen.
+            on_progress: called with (steps done, steps in all).
+
+        Raises:
+            ConfigError: shapes do not fit.
+        """
+        if labels.shape != severities.shape or labels.shape != (len(measured), len(KINDS)):
+            raise ConfigError(
+                f"labels are {tuple(labels.shape)} and severities {tuple(severities.shape)}; both need "
+                f"({len(measured)}, {len(KINDS)}): a row for each measured picture"
+            )
+        mean, deviation = measured.mean(dim=0), measured.std(dim=0).clamp_min(1e-6)
+        given = ((measured - mean) / deviation).clamp(-_FARTHEST, _FARTHEST)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = _net(measured.shape[1])
+            steps = epochs * -(-len(given) // _BATCH)
+            optimizer = torch.optim.AdamW(net.parameters(), weight_decay=_DECAY)
+            rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+            for step in range(steps):
+                rows = torch.randint(len(given), (_BATCH,), generator=generator)
+                optimizer.zero_grad()
+                _loss(net(given[rows]), labels[rows], severities[rows]).backward()
+                optimizer.step()
+                rates.step()
+                on_progress(step + 1, steps)
+        linear = [each for each in net if isinstance(each, nn.Linear)]
+        layers = tuple(LinearMap(each.weight.detach().T.contiguous(), each.bias.detach()) for each in linear)
+        untouched = torch.stack([torch.ones(len(KINDS)), torch.zeros(len(KINDS))], dim=1)
+        return cls(mean, deviation, layers, untouched)
+
+    def calibrated(self, measured: Tensor, labels: Tensor) -> "Diagnosis":
+        """This diagnosis with confidences that are right as often as they say.
+
+        Args:
+            measured: of pictures that it was not learned from (B, E).
+            labels: 1 where the kind is there, else 0 (B, K).
+
+        Raises:
+            ConfigError: a kind is never there or always.
+        """
+        labels = labels.double()
+        share = labels.mean(dim=0)
+        lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
+        if lacking:
+            raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+        raw = self._told(measured)[:, : len(KINDS)]
+        return replace(self, calibration=platt(raw.double(), labels, share).float())
+
+    def confidences(self, measured: Tensor) -> Tensor:
+        """That each kind is there, in [0, 1] (B, K), of pictures measured (B, E)."""
+        slope, offset = self.calibration.unbind(dim=1)
+        return torch.sigmoid(self._told(measured)[:, : len(KINDS)] * slope + offset)
+
+    def severities(self, measured: Tensor) -> Tensor:
+        """Of every kind, if it is there, in [0, 1] (B, K), of pictures measured (B, E)."""
+        return self._told(measured)[:, len(KINDS) :].sigmoid()
+
+    def of_looks(self, measured: Tensor) -> tuple[Tensor, Tensor]:
+        """Confidences and severities (K,) each of one picture, by several looks at it (L, E).
+
+        Log-odds are averaged: what every look suspects a little is there with some right.
+        """
+        told = self._told(measured).mean(dim=0)
+        slope, offset = self.calibration.unbind(dim=1)
+        return torch.sigmoid(told[: len(KINDS)] * slope + offset), told[len(KINDS) :].sigmoid()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All it is, by name; the matrices in half precision."""
+        tensors = {"mean": self.mean, "deviation": self.deviation, "calibration": self.calibration}
+        for number, layer in enumerate(self.layers):
+            tensors |= {f"layers.{number}.matrix": layer.matrix.half(), f"layers.{number}.offset": layer.offset}
+        return tensors
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Diagnosis":
+        """From what :meth:`tensors` gave."""
+        count = sum(name.endswith(".matrix") for name in tensors)
+        layers = [
+            LinearMap(*(tensors[f"layers.{number}.{part}"].float() for part in ("matrix", "offset")))
+            for number in range(count)
+        ]
+        return cls(tensors["mean"], tensors["deviation"], tuple(layers), tensors["calibration"])
+
+    def _told(self, measured: Tensor) -> Tensor:
+        values = ((measured - self.mean) / self.deviation).clamp(-_FARTHEST, _FARTHEST)
+        for layer in self.layers[:-1]:
+            values = F.silu(layer(values))
+        return self.layers[-1](values)
+
+
+def _net(statistics: int) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for width, after, dropped in zip((statistics, *_HIDDEN), (*_HIDDEN, 2 * len(KINDS)), _DROPPED, strict=True):
+        parts += [nn.Dropout(dropped), nn.Linear(width, after), nn.SiLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+def _loss(told: Tensor, labels: Tensor, severities: Tensor) -> Tensor:
+    odds, strengths = told.chunk(2, dim=1)
+    off = (labels * (strengths.sigmoid() - severities).square()).sum() / labels.sum().clamp_min(1)
+    return F.binary_cross_entropy_with_logits(odds, labels) + _SEVERITY * off
