@@ -12,7 +12,7 @@ minute.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +75,9 @@ class Pictures:
         counts = {len(each.kinds): each.ranges[0] for each in self.seen}
         self.ranges = counts | {1: singles[0].ranges[0]}
 
-    def known(self, chunk: int) -> Known:
-        """Measure :data:`CHUNK` pictures."""
-        rows = [self._row(chunk * CHUNK + number) for number in range(CHUNK)]
+    def known(self, numbers: Iterable[int]) -> Known:
+        """Make and measure the pictures of these numbers."""
+        rows = [self._row(number) for number in numbers]
         return Known(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
     def _row(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +119,7 @@ def make(photos: Path, recipe: Path, folder: Path, chunks: Sequence[int]) -> Non
     for chunk in chunks:
         path = folder / f"{chunk:05}.safetensors"
         if not path.is_file():
-            known = pictures.known(chunk)
+            known = pictures.known(range(chunk * CHUNK, (chunk + 1) * CHUNK))
             partial = path.with_suffix(".part")
             write_safetensors(vars(known), partial)
             partial.replace(path)

@@ -12,6 +12,7 @@ from diffusers.quantizers.quantization_config import BitsAndBytesConfig
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
+from arithmetic import same
 from cotir.errors import ConfigError, WeightsError
 from cotir.image import Picture
 from cotir.lora import fuse
@@ -200,10 +201,10 @@ def test_fused_it_is_saved_and_loaded_exactly(pipeline, fused, family):
     again = CoTIRPipeline.from_pretrained(folder)
     assert type(again) is CoTIRPipeline
     result = restore(saved, picture(0), PROMPTS[0]).image
-    assert np.array_equal(restore(again, picture(0), PROMPTS[0]).image, result)
+    assert same(restore(again, picture(0), PROMPTS[0]).image, result)
     np.testing.assert_allclose(result, restore(pipeline, picture(0), PROMPTS[0]).image, rtol=0, atol=1e-4)
     onto = CoTIRPipeline.from_pretrained(folder, device_map="cpu")
-    assert np.array_equal(restore(onto, picture(0), PROMPTS[0]).image, result)
+    assert same(restore(onto, picture(0), PROMPTS[0]).image, result)
 
 
 # --- options that diffusers serves ------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_offloading_moves_every_model_in_the_order_of_use(fused, family):
     models = [hook.model for hook in pipeline._all_hooks]
     order = (*ENCODERS[family], "transformer", "vae")
     assert [id(model) for model in models] == [id(getattr(pipeline, name)) for name in order]
-    assert np.array_equal(restore(pipeline, picture(0), PROMPTS[0]).image, wanted)
+    assert same(restore(pipeline, picture(0), PROMPTS[0]).image, wanted)
 
 
 @pytest.mark.parametrize(

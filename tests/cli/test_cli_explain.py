@@ -100,7 +100,7 @@ def test_the_line_of_a_picture_names_a_diagnosis_only_if_it_is_calibrated(
 ):
     sound = ReadOut.read
 
-    def read(self, output):
+    def read(self, output, measured=None):
         return [replace(reasoning, calibrated=calibrated) for reasoning in sound(self, output)]
 
     monkeypatch.setattr(ReadOut, "read", read)
@@ -156,6 +156,8 @@ def test_a_plan_is_what_the_model_is_asked_for(restore, photo, tmp_path, monkeyp
     assert restore(source, "--plan", "1. Clear the haze 2. Remove the noise").code == 0
     assert asked == [("clear the haze, then remove the noise", False)]
     assert restore(source, "--plan", "Auto", "--overwrite").code == 0
-    assert asked[1:] == [(None, True)]
+    assert restore(source, "--plan", "never", "--overwrite").code == 0
+    assert restore(source, "--prompt", "dehaze", "--overwrite").code == 0
+    assert asked[1:] == [(None, True), (None, False), ("dehaze", None)]
     outcome = restore(source, "--plan", "1. dehaze", "--prompt", "dehaze")
     assert outcome.code == 2 and "--prompt and --plan both say what to do; give one of them" in outcome.err

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from arithmetic import SAME_KERNELS, SLACK, recorded_bits
 from cotir.backbones import BACKBONES
 from cotir.encode import TextTokens, condition, decode_image, encode_image, to_grid, to_tokens
 from cotir.sampling import denoise
@@ -11,12 +12,6 @@ from golden_model import part, vectors
 from golden_vae import golden_vae
 
 STEPS, ROWS, COLUMNS = 4, 4, 3
-
-
-recorded_bits = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() != "AVX512",
-    reason="the bfloat16 vectors were recorded with AVX-512 kernels; others sum in another order",
-)
 
 
 def difference(found, wanted):
@@ -78,15 +73,15 @@ def test_positions(family):
 def test_sampling_in_float32(imported, family):
     model = load_transformer(imported[family].base, imported[family].adapter)
     trajectory, wanted = sample(family, model, torch.float32), part(family, "sample.fp32.")
-    assert difference(trajectory, wanted["trajectory"]) <= 5e-5
+    assert difference(trajectory, wanted["trajectory"]) <= 5e-5 * SLACK
 
     image = decode_image(golden_vae(family), to_grid(trajectory[-1], ROWS, COLUMNS))
-    assert difference(image, wanted["image"]) <= 5e-5
+    assert difference(image, wanted["image"]) <= 5e-5 * SLACK
     levels, recorded = 127.5 * (image.clamp(-1, 1) + 1), wanted["image_u8"].movedim(-1, 1)
     # the release truncates: its bytes are ours cut, and half of ours round up
-    assert (levels.byte() != recorded).sum() <= 2
+    assert (levels.byte() != recorded).sum() <= 2 * SLACK
     rounded_up = levels.round() - recorded
-    assert rounded_up.unique().tolist() == [0, 1]
+    assert set(rounded_up.unique().tolist()) <= ({0, 1} if SAME_KERNELS else {-1, 0, 1, 2})
     assert rounded_up.mean().item() == pytest.approx(0.5, abs=0.05)
 
 

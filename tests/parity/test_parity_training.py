@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from arithmetic import SAME_KERNELS, SLACK
 from cotir.encode import TextTokens
 from cotir.lora import lora_state
 from cotir.released_weights import adapter_rules, lora_rules, to_released
@@ -17,6 +18,8 @@ DELTA = {"scene": 1e-4, "degradation": 2e-4, "plan": 3e-4}
 MULTIPLIERS = {False: dict.fromkeys(PARTS, 0.0), True: {"scene": 5.0, "degradation": 3.0, "plan": 7.0}}
 HEAD_LAYERS = ("modulation", "linear")
 RECORDED = json.loads((GOLDEN / "vectors.json").read_text(encoding="utf-8"))
+GRADIENT = 1e-5 if SAME_KERNELS else 1e-3
+"""Relative tolerance. That of a scalar gate is a small sum of large terms."""
 CASES = [(family, constrained) for family in FAMILIES for constrained in (False, True)]
 
 
@@ -61,11 +64,11 @@ def step(request, imported):
 
 def test_the_loss_and_its_terms(step):
     _, terms, wanted = step
-    assert terms.loss.item() == pytest.approx(wanted["loss"], abs=1e-6)
-    assert terms.flow.item() == pytest.approx(wanted["img_loss"], abs=1e-6)
+    assert terms.loss.item() == pytest.approx(wanted["loss"], abs=1e-6 * SLACK)
+    assert terms.flow.item() == pytest.approx(wanted["img_loss"], abs=1e-6 * SLACK)
     for name, letter in INITIALS.items():
-        assert terms.distances[name].item() == pytest.approx(wanted[f"txt_loss_{letter}"], abs=1e-8)
-        assert terms.constraints[name].item() == pytest.approx(wanted[f"c_{letter}"], abs=1e-8)
+        assert terms.distances[name].item() == pytest.approx(wanted[f"txt_loss_{letter}"], abs=1e-8 * SLACK)
+        assert terms.constraints[name].item() == pytest.approx(wanted[f"c_{letter}"], abs=1e-8 * SLACK)
 
 
 def test_gradient_norms(step):
@@ -73,11 +76,11 @@ def test_gradient_norms(step):
     gradients = released_gradients(model)
     assert gradients.keys() == wanted["grad_norms"].keys()
     for name, norm in wanted["grad_norms"].items():
-        assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-5, abs=1e-9), name
+        assert gradients[name].norm().item() == pytest.approx(norm, rel=GRADIENT, abs=1e-9), name
     # the shared A is one parameter, counted once; four copies would give 7.833 instead of 7.864
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     total = torch.nn.utils.get_total_norm([parameter.grad for parameter in trained])
-    assert total.item() == pytest.approx(wanted["grad_total_norm"], rel=1e-6)
+    assert total.item() == pytest.approx(wanted["grad_total_norm"], rel=1e-6 * SLACK)
 
 
 def test_only_the_lora_and_the_adapter_have_gradients(step):
@@ -108,7 +111,7 @@ def test_clipped_gradients(imported, family):
     wanted = part(family, "train.grad_clipped.")
     assert len(wanted) >= 15
     for name, gradient in wanted.items():
-        assert (gradients[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
+        assert (gradients[name] - gradient).abs().max() <= GRADIENT * gradient.abs().max(), name
 
 
 def released_gradients(model):

@@ -210,10 +210,10 @@ def restore(
     from cotir.interfaces.restore import restore as run
 
     report = None
-    plan_first = None if plan is None else PLANS.get(plan.strip().lower())
+    plan_first = None if plan is None else PLANS.get(plan.strip().lower(), False)
     try:
         asked = None if prompt is None else read_prompt(prompt)
-        if plan is not None and plan_first is None:
+        if plan is not None and plan.strip().lower() not in PLANS:
             asked = read_plan(plan)
         options = Options(
             prompt=asked,

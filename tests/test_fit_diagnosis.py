@@ -1,0 +1,80 @@
+"""scripts/fit_diagnosis.py as a user runs it, and the pictures it makes."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cotir.evidence import measure
+from cotir.phrase_bank import KINDS
+from cotir.read_out import FILE, ReadOut
+from cotir.storage import write_safetensors
+from nano_model import write_tiny_pipeline
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+STATISTICS = len(measure(torch.zeros(3, 64, 64)))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    yield importlib.import_module("fit_diagnosis")
+    sys.modules.pop("fit_diagnosis", None)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def run(*arguments, home):
+    command = [sys.executable, SCRIPTS / "fit_diagnosis.py", *map(str, arguments)]
+    environment = os.environ | {"COTIR_HOME": str(home)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_pictures_are_the_same_for_the_same_number_and_hold_no_mixture_that_is_held_out(script, photos):
+    pictures = script.Pictures(photos, script.ROOT / "configs/bench/default.yaml")
+    one, other = (pictures.known(numbers) for numbers in (range(3, 15), [14]))
+    assert one.measured.shape == (12, STATISTICS) and bool(one.measured.isfinite().all())
+    assert one.labels.shape == one.severities.shape == (12, len(KINDS))
+    for name in ("measured", "labels", "severities"):
+        torch.testing.assert_close(getattr(one, name)[-1:], getattr(other, name))
+    assert bool(((one.severities > 0) <= (one.labels > 0)).all()) and one.labels.sum() > 0
+    assert frozenset({"rain", "watermark"}) in pictures.held_out
+    drawn = [pictures._damage(np.random.default_rng(number), 0.5)[0] for number in range(400)]
+    assert not pictures.held_out & {frozenset(kinds) for kinds in drawn}
+    assert {len(kinds) for kinds in drawn} == {1, 2, 3, 4}
+
+
+def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos):
+    model = write_tiny_pipeline(tmp_path / "model")
+    (tmp_path / "measured").mkdir()
+    labels = (torch.rand(500, len(KINDS), generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    measured = torch.zeros(500, STATISTICS)
+    measured[:, : len(KINDS)] = labels
+    known = {"measured": measured, "labels": labels, "severities": labels * 0.5}
+    write_safetensors(known, tmp_path / "measured/00000.safetensors")
+    options = ("--pictures", 500, "--workers", 1)
+    done = run(model, photos, tmp_path / "measured", *options, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert "learned from 500 pictures" in done.stdout.splitlines()[-1]
+    read_out = ReadOut.load(model / FILE)
+    assert read_out.diagnosis is not None
+    told = read_out.diagnosis.confidences(measured)
+    assert told[labels > 0].mean() > told[labels == 0].mean() + 0.3
+
+
+def test_too_few_pictures_are_one_clear_line(tmp_path):
+    done = run(tmp_path, tmp_path, tmp_path, "--pictures", 20, home=tmp_path)
+    assert done.returncode == 2 and "give 500 or more, and a worker" in done.stderr.splitlines()[-1]
