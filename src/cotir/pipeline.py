@@ -48,6 +48,19 @@ class _Progress:
             self.report(self.done, self.total)
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What is known of pictures before they are restored."""
+
+    jobs: list[Job]
+    """Under their plans, where there are any."""
+    measured: Sequence[Tensor] = ()
+    """Of each in one or more looks (L, E); empty where nothing was measured."""
+    thoughts: Sequence[CoTOutput] = ()
+    """Of a pass that only looked; empty where there was none, and so are the readings."""
+    readings: Sequence[Reasoning] = ()
+
+
 class CoTIRPipeline(DiffusionPipeline):
     """Restores pictures with a FLUX editing transformer that reasons inside its forward pass.
 
@@ -205,35 +218,25 @@ class CoTIRPipeline(DiffusionPipeline):
             images = [output_picture(job.picture, output_type) for job in jobs]
             return CoTIROutput(images=images, kept=[True] * len(jobs))
         keep_sound = self._keeps_sound(prompt) if keep_sound is None else keep_sound
-        diagnoses = self.read_out is not None and self.read_out.diagnosis is not None
-        by_pass = bool(plan_first) and not diagnoses
+        by_pass = bool(plan_first) and not self._diagnoses
         wants_reading = explain or by_pass or keep_sound
         read_out = self.prepare_read_out() if wants_reading else self.read_out if explain is None else None
-        plans = [is_vague(job.prompt) if plan_first is None else plan_first for job in jobs] if diagnoses else []
-        measured = _measured(jobs) if diagnoses and (read_out is not None or any(plans)) else None
 
         passes = self._passes()
         progress = _Progress(passes.count(jobs, steps, batch_size, looks=by_pass), on_progress)
+        on_step = self._after_step(None, progress)
+        looked = self._look(jobs, plan_first, read_out, lambda job: passes.look(job, on_step))
         images = []
-        thoughts: list[CoTOutput] = []
-        readings: list[Reasoning] = []
+        thoughts, readings = list(looked.thoughts), list(looked.readings)
         kept: list[bool] = []
-        if by_pass and read_out is not None:
-            thoughts = [passes.look(job, self._after_step(None, progress)) for job in jobs]
-            readings = [read_out.read(thought)[0] for thought in thoughts]
-            jobs = [_by_plan(job, reading.findings) for job, reading in zip(jobs, readings, strict=True)]
-        elif measured is not None and self.read_out is not None:
-            found = [self.read_out.find(seen) if plan else () for seen, plan in zip(measured, plans, strict=True)]
-            jobs = [_by_plan(job, findings) for job, findings in zip(jobs, found, strict=True)]
         thinks = not by_pass and (predict_reasoning or read_out is not None)
         request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
-        for batch in batches(jobs, batch_size):
+        for batch in batches(looked.jobs, batch_size):
             pixels, thought = passes.restore(batch, request)
             thoughts.extend(thought)
             if read_out is not None and not by_pass:
                 first = len(readings)
-                seen = None if measured is None else measured[first : first + len(batch)]
-                readings += _read(read_out, thought, seen)
+                readings += _read(read_out, thought, looked.measured[first : first + len(batch)])
             for index, job in enumerate(batch):
                 kept.append(keep_sound and not readings[len(kept)].is_worth_restoring)
                 restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
@@ -267,7 +270,7 @@ class CoTIRPipeline(DiffusionPipeline):
         passes, on_step = self._passes(), self._after_step(None, _Progress())
         thoughts = [passes.look(job, on_step) for job in jobs]
         self.maybe_free_model_hooks()
-        return _read(read_out, thoughts, None if read_out.diagnosis is None else _measured(jobs))
+        return _read(read_out, thoughts, _measured(jobs) if self._diagnoses else [])
 
     def prepare_read_out(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ReadOut:
         """The read-out of this model, made now if need be: thousands of texts pass through the text encoder, once.
@@ -285,6 +288,33 @@ class CoTIRPipeline(DiffusionPipeline):
     def encode_prompt(self, prompts: Sequence[str]) -> TextTokens:
         """Encode instructions with this pipeline's text encoders."""
         return encode_text(self.backbone, self.components, prompts)
+
+    @property
+    def _diagnoses(self) -> bool:
+        """Whether the model tells damage by what is measured of a picture."""
+        return self.read_out is not None and self.read_out.diagnosis is not None
+
+    def _look(
+        self,
+        jobs: list[Job],
+        plan_first: bool | None,
+        read_out: ReadOut | None,
+        look: Callable[[Job], CoTOutput],
+    ) -> _Looked:
+        """Look at pictures before they are restored, as far as that is asked for or costs no pass."""
+        if self.read_out is not None and self._diagnoses:
+            plans = [is_vague(job.prompt) if plan_first is None else plan_first for job in jobs]
+            if read_out is None and not any(plans):
+                return _Looked(jobs)
+            measured = _measured(jobs)
+            found = [self.read_out.find(seen) if plan else () for seen, plan in zip(measured, plans, strict=True)]
+            return _Looked([_by_plan(job, kinds) for job, kinds in zip(jobs, found, strict=True)], measured)
+        if not plan_first or read_out is None:
+            return _Looked(jobs)
+        thoughts = [look(job) for job in jobs]
+        readings = _read(read_out, thoughts, [])
+        planned = [_by_plan(job, reading.findings) for job, reading in zip(jobs, readings, strict=True)]
+        return _Looked(planned, [], thoughts, readings)
 
     def _keeps_sound(self, prompt: str | Sequence[str] | None) -> bool:
         """Whether pictures are kept where nobody said: a person who says what to do is obeyed."""
@@ -310,9 +340,9 @@ def _measured(jobs: Sequence[Job]) -> list[Tensor]:
     return [looks(picture) for picture in pictures]
 
 
-def _read(read_out: ReadOut, thoughts: Sequence[CoTOutput], measured: Sequence[Tensor] | None) -> list[Reasoning]:
-    """The reasoning about pictures of any sizes, each with its thought."""
-    seen = [None] * len(thoughts) if measured is None else [[each] for each in measured]
+def _read(read_out: ReadOut, thoughts: Sequence[CoTOutput], measured: Sequence[Tensor]) -> list[Reasoning]:
+    """The reasoning about pictures of any sizes, each with its thought, and with what was measured if anything was."""
+    seen = [[each] for each in measured] or [None] * len(thoughts)
     return [read_out.read(thought, each)[0] for thought, each in zip(thoughts, seen, strict=True)]
 
 
