@@ -1,29 +1,34 @@
 """Learn to tell damage by what is measured of pictures: damage training photos, measure them, fit a small net.
 
-    python scripts/fit_diagnosis.py MODEL PHOTOS MEASURED [--pictures 12000] [--workers 2]
+    python scripts/fit_diagnosis.py MODEL PHOTOS MEASURED [--pictures 20000] [--files 6000] [--workers 2]
     python scripts/calibrate_reasoning.py MODEL PHOTOS
 
-MODEL is a pipeline folder, or nano for the bundled one. Of the pictures, crops of 128 to 256 px, 45 %
-are damaged by the recipes of training in turn of chance, 45 % by one to four kinds drawn anew (none of the mixtures
-that are held out), and 10 % not at all. What is measured is kept in the folder MEASURED, 500 pictures a file, so that
-it may be stopped and started at will and more pictures can be added. Writes the diagnosis into
-MODEL/reasoning.safetensors, not yet calibrated. A picture takes about a tenth of a second of one core, the net a
-minute.
+MODEL is a pipeline folder, or nano for the bundled one. Of the pictures, crops of 128 to 256 px, 45 % are damaged by
+the recipes of training in turn of chance, 45 % by one to four kinds drawn anew (none of the mixtures that are held
+out), and 10 % not at all. Others are as files of people are: two in five undamaged, and three in four saved as JPEG or
+WebP of high quality, whose grid is no damage yet. What is measured is kept in the folder MEASURED, 500 pictures a file,
+so that it may be stopped and started at will and more pictures can be added. Writes the diagnosis into
+MODEL/reasoning.safetensors, not yet calibrated. A picture takes about a tenth of a second of one core, the net two
+minutes.
 """
 
 import argparse
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cotir import CoTIRPipeline
+from cotir.bench.schema import Source
 from cotir.configuration import check
-from cotir.degrade import compose, sample_recipe
+from cotir.degrade import Applied, compose, sample_recipe
 from cotir.diagnosis import Diagnosis
 from cotir.errors import CoTIRError
 from cotir.evidence import measure
@@ -33,7 +38,7 @@ from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE
 from cotir.storage import read_safetensors, write_safetensors
 from cotir.train.config import DataConfig
-from cotir.train.pairs import Place, rng_of
+from cotir.train.pairs import Pixels, Place, rng_of
 from cotir.train.photo_regions import unit
 from cotir.train.photo_source import DamagedRegion, PhotoSource
 
@@ -48,6 +53,13 @@ RECIPES, DRAWN = 0.45, 0.45
 """Share of the pictures damaged by a recipe, and by kinds drawn anew."""
 COUNTS = {1: 0.25, 2: 0.3, 3: 0.25, 4: 0.2}
 """Share of every number of kinds among these."""
+FILES_CLEAN, FILES_SAVED = 0.4, 0.75
+"""Share of the pictures like files that are undamaged, and that are saved with little loss."""
+CODECS = {"JPEG": (88, 98), "WEBP": (85, 98)}
+"""Qualities that leave nothing to see."""
+
+
+Row = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,29 +87,35 @@ class Pictures:
         counts = {len(each.kinds): each.ranges[0] for each in self.seen}
         self.ranges = counts | {1: singles[0].ranges[0]}
 
-    def known(self, numbers: Iterable[int]) -> Known:
-        """Make and measure the pictures of these numbers."""
-        rows = [self._row(number) for number in numbers]
+    def known(self, numbers: Iterable[int], *, files: bool = False) -> Known:
+        """Make and measure the pictures of these numbers, of crops or as files are."""
+        rows = [self._file(number) if files else self._crop(number) for number in numbers]
         return Known(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
-    def _row(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _crop(self, number: int) -> Row:
         rng = rng_of(0, "evidence", number)
-        photos = self.source.photos["train"]
-        photo = photos[int(rng.integers(len(photos)))]
-        chance = rng.random()
+        photo, chance = self._photo(rng), rng.random()
         hq = self.source.cut(rng, photo, REGION)
         kinds, severities = self._damage(rng, chance)
         applied = sample_recipe(rng, kinds, severities)
         lq = quantise(compose(unit(hq), applied), 8) if applied else hq
         region = DamagedRegion(hq, lq, "-".join(kinds) or "clean", photo.file, applied)  # pyright: ignore[reportArgumentType]
         side = int(rng.choice(list(SIDES), p=list(SIDES.values())))
-        pixels = region.crop(rng, Place(number, side), DOWNSCALE).lq
-        severity = {each.kind: each.severity for each in applied}
-        return (
-            measure(torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1),
-            torch.tensor([float(kind in severity) for kind in KINDS]),
-            torch.tensor([severity.get(kind, 0.0) for kind in KINDS]),
-        )
+        return _row(region.crop(rng, Place(number, side), DOWNSCALE).lq, applied)
+
+    def _file(self, number: int) -> Row:
+        rng = rng_of(0, "files", number)
+        hq = self.source.cut(rng, self._photo(rng), REGION)
+        kinds, severities = ((), []) if rng.random() < FILES_CLEAN else self._damage(rng, rng.random())
+        applied = sample_recipe(rng, kinds, severities)
+        pixels = cast(Pixels, quantise(compose(unit(hq), applied), 8)) if applied else hq
+        if rng.random() < FILES_SAVED and not {"jpeg", "webp", "avif", "h264"} & set(kinds):
+            pixels = _saved(pixels, rng)
+        return _row(pixels, applied)
+
+    def _photo(self, rng: np.random.Generator) -> Source:
+        photos = self.source.photos["train"]
+        return photos[int(rng.integers(len(photos)))]
 
     def _damage(self, rng: np.random.Generator, chance: float) -> tuple[tuple[str, ...], list[float]]:
         if chance < RECIPES:
@@ -112,16 +130,33 @@ class Pictures:
         return kinds, [float(rng.uniform(*self.ranges[len(kinds)])) for _ in kinds]
 
 
-def make(photos: Path, recipe: Path, folder: Path, chunks: Sequence[int]) -> None:
-    """Measure the chunks that are not there yet."""
+def _row(pixels: Pixels, applied: Sequence[Applied]) -> Row:
+    severity = {each.kind: each.severity for each in applied}
+    return (
+        measure(torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1),
+        torch.tensor([float(kind in severity) for kind in KINDS]),
+        torch.tensor([severity.get(kind, 0.0) for kind in KINDS]),
+    )
+
+
+def _saved(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    codec = list(CODECS)[int(rng.integers(len(CODECS)))]
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, codec, quality=int(rng.integers(*CODECS[codec])))
+    return np.array(Image.open(file).convert("RGB"))
+
+
+def make(photos: Path, recipe: Path, folder: Path, names: Sequence[str]) -> None:
+    """Measure the chunks that are not there yet; the name of one of pictures like files begins with "files"."""
     torch.set_num_threads(1)
     pictures = Pictures(photos, recipe)
-    for chunk in chunks:
-        path = folder / f"{chunk:05}.safetensors"
+    for name in names:
+        path = folder / f"{name}.safetensors"
         if not path.is_file():
-            known = pictures.known(range(chunk * CHUNK, (chunk + 1) * CHUNK))
+            chunk = int(name[-5:])
+            numbers = range(chunk * CHUNK, (chunk + 1) * CHUNK)
             partial = path.with_suffix(".part")
-            write_safetensors(vars(known), partial)
+            write_safetensors(vars(pictures.known(numbers, files=name.startswith("files"))), partial)
             partial.replace(path)
         print(f"{path} of {CHUNK} pictures", flush=True)
 
@@ -132,12 +167,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("photos", type=Path)
     parser.add_argument("measured", type=Path)
-    parser.add_argument("--pictures", type=int, default=12000, help="to learn from, default 12000")
+    parser.add_argument("--pictures", type=int, default=20000, help="crops to learn from, default 20000")
+    parser.add_argument("--files", type=int, default=6000, help="pictures like files besides, default 6000")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")
     options = parser.parse_args()
-    if options.pictures < CHUNK or options.workers < 1:
-        parser.error(f"--pictures {options.pictures} --workers {options.workers}: give {CHUNK} or more, and a worker")
+    if options.pictures < CHUNK or options.files < 0 or options.workers < 1:
+        parser.error(
+            f"--pictures {options.pictures} --files {options.files} --workers {options.workers}: give {CHUNK} crops or "
+            "more, and a worker"
+        )
     try:
         fit(options)
     except CoTIRError as error:
@@ -153,13 +192,14 @@ def fit(options: argparse.Namespace) -> None:
     folder = NANO_FOLDER if options.model == "nano" else Path(options.model)
     read_out = CoTIRPipeline.from_pretrained(folder).prepare_read_out()
     options.measured.mkdir(parents=True, exist_ok=True)
-    chunks = range(options.pictures // CHUNK)
+    chunks = [f"{chunk:05}" for chunk in range(options.pictures // CHUNK)]
+    chunks += [f"files-{chunk:05}" for chunk in range(options.files // CHUNK)]
     with ProcessPoolExecutor(options.workers) as pool:
         shares = [chunks[worker :: options.workers] for worker in range(options.workers)]
         runs = [pool.submit(make, options.photos, options.recipe, options.measured, share) for share in shares]
         for run in runs:
             run.result()
-    parts = [read_safetensors(options.measured / f"{chunk:05}.safetensors") for chunk in chunks]
+    parts = [read_safetensors(options.measured / f"{chunk}.safetensors") for chunk in chunks]
     known = Known(*(torch.cat([part[name] for part in parts]) for name in ("measured", "labels", "severities")))
     diagnosis = Diagnosis.fit(known.measured, known.labels, known.severities, seed=0)
     replace(read_out, diagnosis=diagnosis, benefit=None).save(folder / FILE)

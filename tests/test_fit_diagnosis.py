@@ -57,6 +57,15 @@ def test_pictures_are_the_same_for_the_same_number_and_hold_no_mixture_that_is_h
     assert {len(kinds) for kinds in drawn} == {1, 2, 3, 4}
 
 
+def test_pictures_like_files_are_undamaged_or_not_and_have_a_grid_that_is_no_damage(script, photos):
+    pictures = script.Pictures(photos, script.ROOT / "configs/bench/default.yaml")
+    known = pictures.known(range(10), files=True)
+    assert bool(known.measured.isfinite().all()) and 0 < (known.labels.sum(dim=1) == 0).sum() < 10
+    rng, plain = np.random.default_rng(0), np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    saved = script._saved(plain, rng)
+    assert saved.shape == plain.shape and not np.array_equal(saved, plain)
+
+
 def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos):
     model = write_tiny_pipeline(tmp_path / "model")
     (tmp_path / "measured").mkdir()
@@ -65,7 +74,7 @@ def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos
     measured[:, : len(KINDS)] = labels
     known = {"measured": measured, "labels": labels, "severities": labels * 0.5}
     write_safetensors(known, tmp_path / "measured/00000.safetensors")
-    options = ("--pictures", 500, "--workers", 1)
+    options = ("--pictures", 500, "--files", 0, "--workers", 1)
     done = run(model, photos, tmp_path / "measured", *options, home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert "learned from 500 pictures" in done.stdout.splitlines()[-1]
@@ -77,4 +86,4 @@ def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos
 
 def test_too_few_pictures_are_one_clear_line(tmp_path):
     done = run(tmp_path, tmp_path, tmp_path, "--pictures", 20, home=tmp_path)
-    assert done.returncode == 2 and "give 500 or more, and a worker" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "give 500 crops or more, and a worker" in done.stderr.splitlines()[-1]
