@@ -12,7 +12,7 @@ calibration error, and what is gained if only those are restored that are expect
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from cotir.evidence import measure
 from cotir.loading import NANO_FOLDER
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut, severities_of
+from cotir.reasoning import THRESHOLD
 from cotir.train.config import DataConfig
 from cotir.train.pairs import Pair, Place, rng_of
 from cotir.train.photo_source import PhotoSource
@@ -86,13 +87,13 @@ class Restored:
     after: torch.Tensor
 
 
-def restore_all(pipeline: CoTIRPipeline, read: Read) -> Restored:
+def restore_all(pipeline: CoTIRPipeline, pairs: Sequence[Pair]) -> Restored:
     """Restore pictures under vague instructions, whatever is expected of it."""
     levels = []
-    for number, pair in enumerate(read.pairs, 1):
+    for number, pair in enumerate(pairs, 1):
         image = pipeline(pair.lq, pair.instruction.vague, explain=False, keep_sound=False).image
         levels.append([psnr(pixels, pair.hq) for pixels in (pair.lq, np.asarray(image, np.uint8))])
-        _tell("restored", number, len(read.pairs))
+        _tell("restored", number, len(pairs))
     return Restored(*torch.tensor(levels).unbind(dim=1))
 
 
@@ -206,7 +207,7 @@ def main() -> None:
     before = bank.calibrated(bank.damage(known.features)[:, : len(KINDS)], known.labels)
     test = read_all(pipeline, bank, source, "test", options.judge)
     print(report(test.first(options.judge), before, calibrated))
-    print(report_gains(test, restore_all(pipeline, test), calibrated))
+    print(report_gains(test, restore_all(pipeline, test.pairs), calibrated))
 
 
 def learn(pipeline: CoTIRPipeline, bank: ReadOut, diagnosis: Diagnosis | None, train: Read, recipes: int) -> ReadOut:
@@ -221,9 +222,11 @@ def learn(pipeline: CoTIRPipeline, bank: ReadOut, diagnosis: Diagnosis | None, t
         diagnosis = diagnosis.calibrated(known.measured, known.labels)
         confidences = diagnosis.confidences(train.measured)
         pipeline.read_out = replace(found.read_out, diagnosis=diagnosis)
-    restored = restore_all(pipeline, train)
+    # where damage is found a picture is restored whatever is expected of it: what is expected matters for the others
+    silent = (confidences < THRESHOLD).all(dim=1)
+    restored = restore_all(pipeline, [pair for pair, nothing in zip(train.pairs, silent, strict=True) if nothing])
     gains = restored.after.clamp(max=INVISIBLE) - restored.before.clamp(max=INVISIBLE)
-    pipeline.read_out = pipeline.read_out.with_benefit(confidences, gains)
+    pipeline.read_out = pipeline.read_out.with_benefit(confidences[silent], gains)
     return pipeline.read_out
 
 
