@@ -24,7 +24,10 @@ def explain(
     pictures: Annotated[list[str], typer.Argument(metavar="PHOTO|FOLDER|GLOB...", help="What to look at.")],
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="TEXT|FILE.txt", help="An instruction, believed by a model that does not measure the picture; left out, the model judges."),
+        typer.Option(
+            metavar="TEXT|FILE.txt",
+            help="An instruction, believed where the model does not measure; left out, it judges.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one picture in a line.")] = False,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into sub-folders too.")] = False,
