@@ -106,13 +106,9 @@ class Diagnosis:
         Raises:
             ConfigError: a kind is never there or always.
         """
-        labels = labels.double()
-        share = labels.mean(dim=0)
-        lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
-        if lacking:
-            raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+        share = shares(labels)
         raw = self._told(measured)[:, : len(KINDS)]
-        return replace(self, calibration=platt(raw.double(), labels, share).float())
+        return replace(self, calibration=platt(raw.double(), labels.double(), share).float())
 
     def confidences(self, measured: Tensor) -> Tensor:
         """That each kind is there, in [0, 1] (B, K), of pictures measured (B, E)."""
@@ -154,6 +150,19 @@ class Diagnosis:
         for layer in self.layers[:-1]:
             values = F.silu(layer(values))
         return self.layers[-1](values)
+
+
+def shares(labels: Tensor) -> Tensor:
+    """Of the pictures that have each kind (K,) float64, in (0, 1), by labels of 1 or 0 (B, K).
+
+    Raises:
+        ConfigError: a kind is never there or always, so that it cannot be learned.
+    """
+    share = labels.double().mean(dim=0)
+    lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
+    if lacking:
+        raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
+    return share
 
 
 def _net(statistics: int) -> nn.Sequential:

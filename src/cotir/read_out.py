@@ -27,7 +27,7 @@ from torch import Tensor
 
 from cotir.adapter import CoTOutput
 from cotir.calibration import platt, ridge
-from cotir.diagnosis import Diagnosis
+from cotir.diagnosis import Diagnosis, shares
 from cotir.encode import TextTokens
 from cotir.errors import ConfigError, WeightsError
 from cotir.lens import Lens, LinearMap
@@ -169,7 +169,7 @@ class ReadOut:
                 f"labels are {tuple(labels.shape)} and severities {tuple(severities.shape)}; both need "
                 f"({len(features)}, {len(KINDS)}): a row for each picture's features"
             )
-        _shares(labels)  # that each kind can be learned
+        shares(labels)  # that each kind can be learned
         found = self.damage.corrected(features, torch.cat([labels, labels * severities], dim=1))
         scores = found.unseen[:, : len(KINDS)]
         return Corrected(replace(self, damage=found.corrected).calibrated(scores, labels), scores)
@@ -190,7 +190,7 @@ class ReadOut:
             raise ConfigError(
                 f"scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; both need (pictures, {len(KINDS)})"
             )
-        share = _shares(labels)
+        share = shares(labels)
         return replace(self, calibration=platt(scores.double(), labels.double(), share).float())
 
     def with_benefit(self, confidences: Tensor, gains: Tensor) -> "ReadOut":
@@ -200,7 +200,8 @@ class ReadOut:
         helps or hurts. What a model does to undamaged pictures is the harm that weighs most; some must be among them.
 
         Args:
-            confidences: calibrated, of pictures under vague instructions (B, K).
+            confidences: calibrated, of pictures under vague instructions in which nothing is found: of these alone it
+                is asked (B, K).
             gains: of PSNR over the input in dB when they were restored (B,).
 
         Raises:
@@ -307,15 +308,6 @@ def severities_of(values: Tensor) -> Tensor:
     scores, strengths = values.chunk(2, dim=1)
     # where hardly anything is said of a kind, its severity is not known better than the middle
     return ((strengths + 0.15) / (scores.clamp_min(0) + 0.3)).clamp(0, 1)
-
-
-def _shares(labels: Tensor) -> Tensor:
-    """Of the pictures that have each kind (K,) float64, in (0, 1)."""
-    share = labels.double().mean(dim=0)
-    lacking = [kind for kind, part in zip(KINDS, share.tolist(), strict=True) if not 0 < part < 1]
-    if lacking:
-        raise ConfigError(f"{', '.join(lacking)}: in none or all of the pictures; calibrate on more of them")
-    return share
 
 
 def _words() -> Tensor:
