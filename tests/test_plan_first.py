@@ -144,6 +144,45 @@ def test_what_was_measured_is_what_is_told_and_costs_no_pass(measuring):
     assert all(each.calibrated for each in output.readings)
 
 
+@pytest.fixture
+def doubting(measuring):
+    """It finds nothing between dark and light, and expects that restoring such a picture loses a decibel."""
+    benefit = torch.zeros(len(KINDS) + 1)
+    benefit[-1] = -1
+    careful = torch.stack([torch.ones(len(KINDS)), torch.full((len(KINDS),), -10.0)], dim=1)
+    bold = measuring.read_out
+    measuring.read_out = replace(bold, benefit=benefit, diagnosis=replace(bold.diagnosis, calibration=careful))
+    yield measuring
+    measuring.read_out = bold
+
+
+def test_a_sound_picture_is_not_restored_first(doubting):
+    """Neither dark nor light, so nothing is found; between two that are, and larger than a window."""
+    sound = np.tile(shade(0.49), (1, 22, 1))
+    pictures, counts = [shade(0.05), sound, shade(0.93)], []
+    output = doubting(pictures, batch_size=3, output_type="np", on_progress=lambda *count: counts.append(count))
+    assert output.kept == [False, True, False]
+    assert [each.diagnosis.split()[-1] for each in output.readings] == ["noise", "found", "haze"]
+    assert np.array_equal(output.images[1], sound)
+    alone = [doubting(each, output_type="np").image for each in pictures]
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(output.images, alone, strict=True))
+    assert counts[-1] == (4, 4)  # one for the two that are restored, neighbours then, and three windows to look at
+
+
+def test_a_sound_picture_takes_no_pass_where_nobody_asks_what_was_thought(doubting):
+    counts = []
+    given = shade(0.49)
+    output = doubting(given, explain=False, output_type="np", on_progress=lambda *count: counts.append(count))
+    assert output.kept == [True] and output.readings is None and np.array_equal(output.image, given) and counts == []
+    output = doubting(given, explain=False, predict_reasoning=True)
+    assert output.kept == [True] and len(output.thoughts) == 1 and output.readings is None
+
+
+def test_a_sound_picture_is_restored_if_that_is_wanted(doubting):
+    for options in ({"keep_sound": False}, {"prompt": "brighten it"}):
+        assert doubting(shade(0.49), explain=False, **options).kept == [False]
+
+
 def test_a_large_picture_is_measured_in_parts_that_agree(measuring):
     given = np.concatenate([np.tile(shade(0.05), (1, 30, 1)), np.tile(shade(0.93), (1, 30, 1))])
     (reading,) = measuring.explain(given)

@@ -89,11 +89,14 @@ class Passes:
         passes = self._passes(self._lay([job]), self._looks(job), request)
         return CoTOutput.mean([passed.thought for passed in passes if passed.thought is not None])
 
-    def count(self, jobs: Sequence[Job], steps: int, batch_size: int, *, looks: bool) -> int:
-        """Passes that it takes to restore all, and before that to look at each."""
-        looked = sum(len(self._looks(job)) for job in jobs) if looks else 0
+    def count(self, jobs: Sequence[Job], steps: int, batch_size: int) -> int:
+        """Passes that it takes to restore all."""
         restored = [size for batch in batches(jobs, batch_size) for size in self._sizes(batch[0])]
-        return looked + steps * sum(len(self._windows(size)) for size in restored)
+        return steps * sum(len(self._windows(size)) for size in restored)
+
+    def count_looks(self, jobs: Sequence[Job]) -> int:
+        """Passes that it takes to look at each."""
+        return sum(len(self._looks(job)) for job in jobs)
 
     def _lay(self, batch: Sequence[Job]) -> _Laid:
         canvas = torch.cat([job.canvas.tensor for job in batch])

@@ -7,8 +7,8 @@ overlapping windows, and takes its tone from the same picture restored smaller (
 reference latents and positions are computed once per picture (per window), never per step.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,18 +18,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cotir import loading
-from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone, backbone_of
 from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
-from cotir.evidence import looks
+from cotir.image import Picture
 from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
+from cotir.looking import Sight, by_measures, measured
 from cotir.output import CoTIROutput, OutputType, output_picture
 from cotir.passes import Passes, Request
 from cotir.phrases import is_vague
 from cotir.read_out import FILE, ReadOut
 from cotir.read_outs import read_out_for
-from cotir.reasoning import Finding, Reasoning, instruction_for
+from cotir.reasoning import Reasoning
 from cotir.sampling import StepCallback
 from cotir.transformer import RoPE
 
@@ -49,16 +49,11 @@ class _Progress:
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """What is known of pictures before they are restored."""
+class _Result:
+    """A restored picture, and what is known of it now."""
 
-    jobs: list[Job]
-    """Under their plans, where there are any."""
-    measured: Sequence[Tensor] = ()
-    """Of each in one or more looks (L, E); empty where nothing was measured."""
-    thoughts: Sequence[CoTOutput] = ()
-    """Of a pass that only looked; empty where there was none, and so are the readings."""
-    readings: Sequence[Reasoning] = ()
+    sight: Sight
+    picture: Picture
 
 
 class CoTIRPipeline(DiffusionPipeline):
@@ -198,7 +193,8 @@ class CoTIRPipeline(DiffusionPipeline):
                 look. By default where the model brings one and ``prompt`` names nothing that is to be done
                 (:func:`cotir.phrases.is_vague`).
             keep_sound: give a picture back as it came where its reading finds no damage and restoring is expected to
-                lose more than it gains (:attr:`~cotir.reasoning.Reasoning.is_worth_restoring`). By default where no
+                lose more than it gains (:attr:`~cotir.reasoning.Reasoning.is_worth_restoring`); a model that measures
+                does not restore it first. By default where no
                 ``prompt`` is given and the model brings that knowledge, as nano does.
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
@@ -222,32 +218,37 @@ class CoTIRPipeline(DiffusionPipeline):
         wants_reading = explain or by_pass or keep_sound
         read_out = self.prepare_read_out() if wants_reading else self.read_out if explain is None else None
 
-        passes = self._passes()
-        progress = _Progress(passes.count(jobs, steps, batch_size, looks=by_pass), on_progress)
-        on_step = self._after_step(None, progress)
-        looked = self._look(jobs, plan_first, read_out, lambda job: passes.look(job, on_step))
-        images = []
-        thoughts, readings = list(looked.thoughts), list(looked.readings)
-        kept: list[bool] = []
+        sights = self._sights(jobs, plan_first, read_out, keep_sound=keep_sound)
+        told = predict_reasoning or (read_out is not None and explain is not False)
+        passes, to_look = self._passes(), [by_pass or (told and sight.is_sound) for sight in sights]
+        total = passes.count_looks([sight.job for sight, look in zip(sights, to_look, strict=True) if look])
+        total += passes.count([sight.job for sight in sights if not sight.is_sound], steps, batch_size)
+        progress = _Progress(total, on_progress)
+        on_look = self._after_step(None, progress)
+        sights = [
+            sight.after(passes.look(sight.job, on_look), read_out, plan=by_pass) if look else sight
+            for sight, look in zip(sights, to_look, strict=True)
+        ]
         thinks = not by_pass and (predict_reasoning or read_out is not None)
         request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
-        for batch in batches(looked.jobs, batch_size):
-            pixels, thought = passes.restore(batch, request)
-            thoughts.extend(thought)
-            if read_out is not None and not by_pass:
-                first = len(readings)
-                readings += _read(read_out, thought, looked.measured[first : first + len(batch)])
-            for index, job in enumerate(batch):
-                kept.append(keep_sound and not readings[len(kept)].is_worth_restoring)
-                restored = job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1]))
-                shown = job.picture if kept[-1] else job.picture.blend(restored, strength)
-                images.append(output_picture(shown, output_type))
+        restored = _restored(passes, [sight for sight in sights if not sight.is_sound], batch_size, request, read_out)
+        images: list[Any] = []
+        kept: list[bool] = []
+        done: list[Sight] = []
+        for sight in sights:
+            result = _Result(sight, sight.job.picture) if sight.is_sound else next(restored)
+            picture, reading = sight.job.picture, result.sight.reading
+            kept.append(sight.is_sound or (keep_sound and reading is not None and not reading.is_worth_restoring))
+            shown = picture if kept[-1] else picture.blend(result.picture, strength)
+            images.append(output_picture(shown, output_type))
+            done.append(result.sight)
         self.maybe_free_model_hooks()
+        reads = read_out is not None and explain is not False
         return CoTIROutput(
             images=images,
             kept=kept,
-            readings=None if read_out is None or explain is False else readings,
-            thoughts=thoughts if predict_reasoning else None,
+            readings=[sight.reading for sight in done if sight.reading is not None] if reads else None,
+            thoughts=[sight.thought for sight in done if sight.thought is not None] if predict_reasoning else None,
         )
 
     @torch.no_grad()
@@ -270,7 +271,11 @@ class CoTIRPipeline(DiffusionPipeline):
         passes, on_step = self._passes(), self._after_step(None, _Progress())
         thoughts = [passes.look(job, on_step) for job in jobs]
         self.maybe_free_model_hooks()
-        return _read(read_out, thoughts, _measured(jobs) if self._diagnoses else [])
+        seen = measured(jobs) if self._diagnoses else [None] * len(jobs)
+        return [
+            read_out.read(thought, None if looks is None else [looks])[0]
+            for thought, looks in zip(thoughts, seen, strict=True)
+        ]
 
     def prepare_read_out(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ReadOut:
         """The read-out of this model, made now if need be: thousands of texts pass through the text encoder, once.
@@ -294,27 +299,14 @@ class CoTIRPipeline(DiffusionPipeline):
         """Whether the model tells damage by what is measured of a picture."""
         return self.read_out is not None and self.read_out.diagnosis is not None
 
-    def _look(
-        self,
-        jobs: list[Job],
-        plan_first: bool | None,
-        read_out: ReadOut | None,
-        look: Callable[[Job], CoTOutput],
-    ) -> _Looked:
-        """Look at pictures before they are restored, as far as that is asked for or costs no pass."""
-        if self.read_out is not None and self._diagnoses:
-            plans = [is_vague(job.prompt) if plan_first is None else plan_first for job in jobs]
-            if read_out is None and not any(plans):
-                return _Looked(jobs)
-            measured = _measured(jobs)
-            found = [self.read_out.find(seen) if plan else () for seen, plan in zip(measured, plans, strict=True)]
-            return _Looked([_by_plan(job, kinds) for job, kinds in zip(jobs, found, strict=True)], measured)
-        if not plan_first or read_out is None:
-            return _Looked(jobs)
-        thoughts = [look(job) for job in jobs]
-        readings = _read(read_out, thoughts, [])
-        planned = [_by_plan(job, reading.findings) for job, reading in zip(jobs, readings, strict=True)]
-        return _Looked(planned, [], thoughts, readings)
+    def _sights(
+        self, jobs: list[Job], plan_first: bool | None, read_out: ReadOut | None, *, keep_sound: bool
+    ) -> list[Sight]:
+        """Pictures with what is known of them without a pass, as far as anybody wants to know."""
+        asked = read_out is not None or plan_first or any(plan_first is None and is_vague(job.prompt) for job in jobs)
+        if self.read_out is None or not self._diagnoses or not asked:
+            return [Sight(job) for job in jobs]
+        return by_measures(jobs, self.read_out, plan_first=plan_first, keep_sound=keep_sound)
 
     def _keeps_sound(self, prompt: str | Sequence[str] | None) -> bool:
         """Whether pictures are kept where nobody said: a person who says what to do is obeyed."""
@@ -334,21 +326,17 @@ class CoTIRPipeline(DiffusionPipeline):
         return on_step
 
 
-def _measured(jobs: Sequence[Job]) -> list[Tensor]:
-    """What can be measured of each picture, in one or more looks (L, E)."""
-    pictures = [job.canvas.tensor[0, :, : job.canvas.pixels.shape[0], : job.canvas.pixels.shape[1]] for job in jobs]
-    return [looks(picture) for picture in pictures]
-
-
-def _read(read_out: ReadOut, thoughts: Sequence[CoTOutput], measured: Sequence[Tensor]) -> list[Reasoning]:
-    """The reasoning about pictures of any sizes, each with its thought, and with what was measured if anything was."""
-    seen = [[each] for each in measured] or [None] * len(thoughts)
-    return [read_out.read(thought, each)[0] for thought, each in zip(thoughts, seen, strict=True)]
-
-
-def _by_plan(job: Job, findings: Sequence[Finding]) -> Job:
-    """The job under the plan that comes of what was found in its picture; as it was where nothing was."""
-    return replace(job, prompt=instruction_for(findings) or job.prompt)
+def _restored(
+    passes: Passes, sights: Sequence[Sight], batch_size: int, request: Request, read_out: ReadOut | None
+) -> Iterator[_Result]:
+    """Pictures one after another, restored in batches of equal size."""
+    waiting = iter(sights)
+    for batch in batches([sight.job for sight in sights], batch_size):
+        pixels, thoughts = passes.restore(batch, request)
+        for index, job in enumerate(batch):
+            sight = next(waiting)
+            after = sight.after(thoughts[index], read_out) if request.predict_reasoning else sight
+            yield _Result(after, job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1])))
 
 
 def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:
