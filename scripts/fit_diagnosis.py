@@ -1,6 +1,6 @@
 """Learn to tell damage by what is measured of pictures: damage training photos, measure them, fit a small net.
 
-    python scripts/fit_diagnosis.py MODEL PHOTOS MEASURED [--pictures 20000] [--files 6000] [--workers 2]
+    python scripts/fit_diagnosis.py MODEL PHOTOS MEASURED [--pictures 60000] [--files 6000] [--workers 2]
     python scripts/calibrate_reasoning.py MODEL PHOTOS
 
 MODEL is a pipeline folder, or nano for the bundled one. Of the pictures, crops of 128 to 256 px, 45 % are damaged by
@@ -8,7 +8,7 @@ the recipes of training in turn of chance, 45 % by one to four kinds drawn anew 
 out), and 10 % not at all. Others are as files of people are: two in five undamaged, and three in four saved as JPEG or
 WebP of high quality, whose grid is no damage yet. What is measured is kept in the folder MEASURED, 500 pictures a file,
 so that it may be stopped and started at will and more pictures can be added. Writes the diagnosis into
-MODEL/reasoning.safetensors, not yet calibrated. A picture takes about a tenth of a second of one core, the net two
+MODEL/reasoning.safetensors, not yet calibrated. A picture takes a twentieth of a second of one core, the net four
 minutes.
 """
 
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("photos", type=Path)
     parser.add_argument("measured", type=Path)
-    parser.add_argument("--pictures", type=int, default=20000, help="crops to learn from, default 20000")
+    parser.add_argument("--pictures", type=int, default=60000, help="crops to learn from, default 60000")
     parser.add_argument("--files", type=int, default=6000, help="pictures like files besides, default 6000")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--recipe", type=Path, default=ROOT / "configs/bench/default.yaml")

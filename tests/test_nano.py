@@ -3,7 +3,7 @@ import torch
 
 from cotir.backbones import NANO
 from cotir.nano import CoTNanoTransformer2DModel
-from cotir.skin import GatedConvBlock, ResidualConvBlock, ToneMap
+from cotir.skin import GatedConvBlock, ResidualConvBlock, ToneMap, smoothed
 
 ROWS, COLUMNS = 3, 4
 
@@ -16,6 +16,7 @@ SHAPES = {
     "tone": {"tone": True},
     "residual": {"block": "residual"},
     "experts": {"tone": True, "experts": ("noise", "jpeg")},
+    "smooth": {"tone": True, "smooth": True},
 }
 
 
@@ -217,3 +218,24 @@ def test_the_tone_map_changes_slowly_and_its_gain_is_bounded(tone_map):
     steps = brightness.log().diff(dim=-1).abs()
     # from one bound to the other takes a whole token
     assert 0.5 < float(steps.max()) <= 2 * ToneMap.LARGEST / 8 + 1e-4
+
+
+def test_a_smooth_way_up_draws_no_grid_on_what_is_flat():
+    """Tokens that say the same everywhere: what cells differ by would be all that is seen."""
+    for smooth in (True, False):
+        torch.manual_seed(0)
+        way_up = CoTNanoTransformer2DModel(**SHAPE, smooth=smooth)._way_up().requires_grad_(False)
+        torch.nn.init.normal_(way_up.exit.weight)
+        said = torch.randn(1, 1, 1, 128).expand(1, 8, 8, 128)
+        skips = [torch.zeros(1, 8 * 2**level, 64 // 2**level, 64 // 2**level) for level in range(3)]
+        inner = way_up(torch.zeros(1, 3, 64, 64), skips, said)[:, :, 24:40, 24:40]
+        grid = inner - inner.mean(dim=(2, 3), keepdim=True)
+        assert inner.abs().max() > 0.01 and (grid.abs().max() < 1e-4) == smooth
+
+
+def test_smoothing_keeps_what_is_flat_and_slopes():
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
+    slope = torch.stack([2 * rows + columns, torch.full((6, 8), 3.0)])[None]
+    smooth = smoothed(slope)
+    torch.testing.assert_close(smooth[..., 1:-1, 1:-1], slope[..., 1:-1, 1:-1])
+    torch.testing.assert_close(smooth[:, 1], slope[:, 1])

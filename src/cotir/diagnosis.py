@@ -24,11 +24,11 @@ from cotir.phrase_bank import KINDS
 
 _FARTHEST = 5.0
 """Deviations from the mean beyond which a statistic says no more: what was never seen must not decide alone."""
-_HIDDEN = (256, 128)
-_DROPPED = (0.2, 0.5, 0.3)
+_HIDDEN = (1024, 512)
+_DROPPED = (0.1, 0.3, 0.2)
 """Shares of the statistics and of either hidden layer that are left out in training."""
-_BATCH = 64
-_RATE, _DECAY = 2e-3, 0.05
+_BATCH = 256
+_RATE, _DECAY = 3e-3, 0.05
 _SEVERITY = 0.3
 """Weight of the squared error of severities beside the cross-entropy of the kinds."""
 
@@ -54,7 +54,7 @@ class Diagnosis:
         severities: Tensor,
         *,
         seed: int,
-        epochs: int = 60,
+        epochs: int = 30,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> "Diagnosis":
         """Learn one from pictures whose damage is known; not yet calibrated.

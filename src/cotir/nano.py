@@ -36,6 +36,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         blocks: their number at full, half and quarter resolution, on the way down and again on the way up.
         separable: whether the blocks of each resolution are separable, which only gated ones can be.
         tone: whether there is a tone map; without one T is the identity.
+        smooth: whether the way up smooths what was doubled in resolution, so that no grid is left.
         experts: kinds of damage for which the way up has weights of its own (:mod:`cotir.experts`).
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
@@ -57,6 +58,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         blocks: tuple[int, int, int] = (2, 2, 3),
         separable: tuple[bool, bool, bool] = (False, False, False),
         tone: bool = False,
+        smooth: bool = False,
         experts: tuple[str, ...] = (),
         num_layers: int = 1,
         num_single_layers: int = 3,
@@ -168,7 +170,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
 
     def _way_up(self) -> WayUp:
         # made anew for every pass and not a part of the model: the weights keep the names they have without it
-        return WayUp(self.up, self.decoder, self.exit, self.tone_map)
+        return WayUp(self.up, self.decoder, self.exit, self.tone_map, smooth=self.config["smooth"])
 
     def _clean(self, reference: Tensor, skips: list[Tensor], said: Tensor, text: Tensor) -> Tensor:
         """The clean picture, by weights that fit every picture where there are experts."""

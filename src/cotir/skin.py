@@ -129,11 +129,14 @@ class WayUp(nn.Module):
         decoder: blocks of every level, the finest first.
         exit: from the finest features to the residual.
         tone_map: T, or None for the identity.
+        smooth: whether features are smoothed wherever the resolution was doubled (:func:`smoothed`).
     """
 
-    def __init__(self, up: nn.ModuleList, decoder: nn.ModuleList, exit: nn.Conv2d, tone_map: ToneMap | None) -> None:
+    def __init__(
+        self, up: nn.ModuleList, decoder: nn.ModuleList, exit: nn.Conv2d, tone_map: ToneMap | None, *, smooth: bool
+    ) -> None:
         super().__init__()
-        self.up, self.decoder, self.exit, self.tone_map = up, decoder, exit, tone_map
+        self.up, self.decoder, self.exit, self.tone_map, self.smooth = up, decoder, exit, tone_map, smooth
 
     def forward(self, reference: Tensor, skips: Sequence[Tensor], said: Tensor) -> Tensor:
         """The clean picture (B, 3, H, W).
@@ -147,11 +150,24 @@ class WayUp(nn.Module):
         features = features.contiguous(memory_format=torch.channels_last)
         summary = said.mean(dim=(1, 2))
         for level in reversed(range(len(skips))):
-            features = skips[level] + (features if level == len(skips) - 1 else self.up[level](features))
+            if level < len(skips) - 1:
+                features = self.up[level](features)
+            features = skips[level] + (smoothed(features) if self.smooth else features)
             for block in self.decoder[level]:  # pyright: ignore[reportGeneralTypeIssues] - a ModuleList of ModuleLists
                 features = block(features, summary)
         clean = reference + self.exit(features)
         return clean if self.tone_map is None else self.tone_map(clean, said)
+
+
+def smoothed(features: Tensor) -> Tensor:
+    """Features (B, w, H, W) under a binomial filter of 3 x 3, their edges repeated.
+
+    What doubles the resolution writes cells of 2 x 2, each place in them by weights of its own, and what these differ
+    by is a grid over the whole picture (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"). The filter is
+    zero at that frequency.
+    """
+    padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)
 
 
 def conv_block(
