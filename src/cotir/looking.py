@@ -30,9 +30,9 @@ class Sight:
     is_sound: bool = False
     """No damage is found, and restoring is expected to lose: it is given back as it came."""
     thought: CoTOutput | None = None
-    """Of a pass that only looked."""
+    """About it, in the pass that restored it or in one that only looked; None before either."""
     reading: Reasoning | None = None
-    """That comes of the thought."""
+    """That comes of the thought; None where nobody asks."""
 
     def after(self, thought: CoTOutput, read_out: ReadOut | None, *, plan: bool = False) -> "Sight":
         """What is known once it was thought about.

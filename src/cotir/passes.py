@@ -12,8 +12,11 @@ from torch import Tensor
 from cotir.adapter import CoTOutput
 from cotir.backbones import Backbone
 from cotir.encode import TextTokens, condition, decode_image, encode_image, to_grid, to_tokens
+from cotir.image import Picture
 from cotir.jobs import Job, batches
+from cotir.looking import Sight
 from cotir.nano import CoTNanoTransformer2DModel
+from cotir.read_out import ReadOut
 from cotir.sampling import StepCallback, denoise, draw_noise
 from cotir.scales import Tone, reduced, sizes
 from cotir.tiling import Blend, Window, spread, windows
@@ -31,6 +34,14 @@ class Request:
     predict_reasoning: bool
     on_step: StepCallback
     """Called after every pass."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored picture, and what is known of it now."""
+
+    sight: Sight
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,25 @@ class Passes:
         for size in finer:
             pixels, thoughts = self._restore_scale(laid, size, request, Tone(pixels, size))
         return pixels, CoTOutput.mean(thoughts).split() if thoughts else []
+
+    def restore_all(
+        self, sights: Sequence[Sight], batch_size: int, request: Request, read_out: ReadOut | None
+    ) -> Iterator[Restored]:
+        """Restore pictures one after another, neighbours of equal size together.
+
+        Args:
+            sights: of the pictures.
+            batch_size: pictures that go through the model together, at most.
+            request: for all of them.
+            read_out: reads what is thought about them, if the request asks for that; None where nobody wants words.
+        """
+        waiting = iter(sights)
+        for batch in batches([sight.job for sight in sights], batch_size):
+            pixels, thoughts = self.restore(batch, request)
+            for index, job in enumerate(batch):
+                sight = next(waiting)
+                known = sight.after(thoughts[index], read_out) if request.predict_reasoning else sight
+                yield Restored(known, job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1])))
 
     def look(self, job: Job, on_step: StepCallback) -> CoTOutput:
         """What is thought about a picture in one step, without restoring it, on :data:`LOOKS` windows at most."""

@@ -7,7 +7,7 @@ overlapping windows, and takes its tone from the same picture restored smaller (
 reference latents and positions are computed once per picture (per window), never per step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -21,11 +21,10 @@ from cotir import loading
 from cotir.backbones import Backbone, backbone_of
 from cotir.encode import TextTokens, encode_text
 from cotir.errors import ConfigError, WeightsError
-from cotir.image import Picture
-from cotir.jobs import Generators, Job, Seeds, batches, make_jobs
+from cotir.jobs import Generators, Job, Seeds, make_jobs
 from cotir.looking import Sight, by_measures, measured
 from cotir.output import CoTIROutput, OutputType, output_picture
-from cotir.passes import Passes, Request
+from cotir.passes import Passes, Request, Restored
 from cotir.phrases import is_vague
 from cotir.read_out import FILE, ReadOut
 from cotir.read_outs import read_out_for
@@ -46,14 +45,6 @@ class _Progress:
         self.done += 1
         if self.report is not None:
             self.report(self.done, self.total)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A restored picture, and what is known of it now."""
-
-    sight: Sight
-    picture: Picture
 
 
 class CoTIRPipeline(DiffusionPipeline):
@@ -194,8 +185,8 @@ class CoTIRPipeline(DiffusionPipeline):
                 (:func:`cotir.phrases.is_vague`).
             keep_sound: give a picture back as it came where its reading finds no damage and restoring is expected to
                 lose more than it gains (:attr:`~cotir.reasoning.Reasoning.is_worth_restoring`); a model that measures
-                does not restore it first. By default where no
-                ``prompt`` is given and the model brings that knowledge, as nano does.
+                does not restore it first. By default where no ``prompt`` is given and the model brings that knowledge,
+                as nano does.
             predict_reasoning: also return the predicted embeddings of scene, degradation and plan.
             output_type: ``pil``, ``np``, ``pt`` or ``picture`` (keeps alpha, 16 bits, profile and metadata).
             callback_on_step_end: as in diffusers, (pipeline, step, time, {"latents": tokens}) -> a dict that may
@@ -231,12 +222,13 @@ class CoTIRPipeline(DiffusionPipeline):
         ]
         thinks = not by_pass and (predict_reasoning or read_out is not None)
         request = Request(steps, thinks, self._after_step(callback_on_step_end, progress))
-        restored = _restored(passes, [sight for sight in sights if not sight.is_sound], batch_size, request, read_out)
+        wanted = [sight for sight in sights if not sight.is_sound]
+        restored = passes.restore_all(wanted, batch_size, request, read_out)
         images: list[Any] = []
         kept: list[bool] = []
         done: list[Sight] = []
         for sight in sights:
-            result = _Result(sight, sight.job.picture) if sight.is_sound else next(restored)
+            result = Restored(sight, sight.job.picture) if sight.is_sound else next(restored)
             picture, reading = sight.job.picture, result.sight.reading
             kept.append(sight.is_sound or (keep_sound and reading is not None and not reading.is_worth_restoring))
             shown = picture if kept[-1] else picture.blend(result.picture, strength)
@@ -324,19 +316,6 @@ class CoTIRPipeline(DiffusionPipeline):
             return (replaced or {}).get("latents", latent)
 
         return on_step
-
-
-def _restored(
-    passes: Passes, sights: Sequence[Sight], batch_size: int, request: Request, read_out: ReadOut | None
-) -> Iterator[_Result]:
-    """Pictures one after another, restored in batches of equal size."""
-    waiting = iter(sights)
-    for batch in batches([sight.job for sight in sights], batch_size):
-        pixels, thoughts = passes.restore(batch, request)
-        for index, job in enumerate(batch):
-            sight = next(waiting)
-            after = sight.after(thoughts[index], read_out) if request.predict_reasoning else sight
-            yield _Result(after, job.picture.replace_pixels(job.canvas.crop(pixels[index : index + 1])))
 
 
 def _check_options(*, steps: int, batch_size: int, output_type: str, strength: float) -> None:
