@@ -1,29 +1,31 @@
 """Put the weights of a training run into the package as the bundled nano model, in half precision.
 
-    python scripts/bundle_nano.py RUN [--share 0.5] [--experts jpeg,blur]
+    python scripts/bundle_nano.py RUN [--share 0.5] [--experts jpeg,haze+]
 
-RUN is the folder of a run of ``cotir train`` with the preset nano. A share below 1 takes the weighted mean of its
-weights and of those in the package, from which it must have been trained: often a better place than either end of such
-a training (Wortsman et al. 2022, "Model soups"). The text encoder and the tokenizer in the package stay as they are.
+RUN is the folder of a run of ``cotir train`` with the preset nano, or a nano pipeline folder. A share below 1 takes the
+weighted mean of its weights and of those in the package, from which it must have been trained: often a better place
+than either end of such a training (Wortsman et al. 2022, "Model soups"). With --experts only what these have learned is
+taken; one that the package has not is added to it, with a gate that is shut until it is fitted
+(scripts/fit_experts.py). Experts are packed. The text encoder and the tokenizer in the package stay as they are.
 The reasoning's read-out belongs to other weights then, and is removed; where it has a diagnosis by what is measured it
 stays without its calibration. Calibrate it anew (scripts/calibrate_reasoning.py nano PHOTOS).
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
 from cotir.autoencoder import PatchAutoencoder
-from cotir.experts import Experts
+from cotir.errors import ConfigError, CoTIRError
 from cotir.loading import NANO_FOLDER
 from cotir.nano import CoTNanoTransformer2DModel
 from cotir.pipeline import CoTIRPipeline
 from cotir.read_out import FILE, ReadOut
+from cotir.reshape import reshaped
 
 
 def main() -> None:
@@ -31,30 +33,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="of RUN's weights in the mean, default 1")
-    parser.add_argument("--experts", type=lambda kinds: kinds.split(","), help="kinds of damage, with commas between")
+    parser.add_argument("--experts", type=lambda kinds: kinds.split(","), help="names of experts, with commas between")
     options = parser.parse_args()
     if not 0 < options.share <= 1:
         parser.error(f"--share is {options.share}; it must be above 0 and at most 1")
-    trained = CoTNanoTransformer2DModel.from_pretrained(options.run / "weights" / "transformer")
-    # A fresh config does not remember the folder on this machine.
-    transformer = CoTNanoTransformer2DModel(**{k: v for k, v in trained.config.items() if not k.startswith("_")})
-    weights = trained.state_dict()
-    if options.share < 1 or options.experts:
-        bundled = CoTNanoTransformer2DModel.from_pretrained(NANO_FOLDER / "transformer").state_dict()
-        if trained.expertise is not None and not any(name.startswith("expertise.") for name in bundled):
-            bundled |= as_nothing(trained.expertise)
-        if bundled.keys() != weights.keys():
-            parser.error("--share and --experts need weights of one shape, and RUN's has another than the package's")
-        if options.experts:
-            known = () if trained.expertise is None else trained.expertise.kinds
-            lacking = [kind for kind in options.experts if kind not in known]
-            if lacking or trained.expertise is None:
-                parser.error(f"--experts {','.join(options.experts)}: RUN has no expert for {', '.join(lacking)}")
-            weights = with_experts(bundled, trained.expertise, options.experts)
-        weights = {name: torch.lerp(bundled[name].float(), new, options.share) for name, new in weights.items()}
-    transformer.load_state_dict(weights)
+    folder = options.run / "weights" if (options.run / "weights").is_dir() else options.run
+    if not (folder / "transformer").is_dir():
+        parser.error(f"{options.run} holds no weights of a nano; give the folder of a training run or of a pipeline")
+    try:
+        trained, bundled = map(unpacked, (folder, NANO_FOLDER))
+        transformer = with_experts(bundled, trained, options.experts, options.share) if options.experts else trained
+        if options.share < 1 and not options.experts:
+            transformer = mean(bundled, trained, options.share)
+        packed = reshaped(transformer, packed=transformer.expertise is not None).transformer
+    except CoTIRError as error:
+        parser.error(str(error))
     pipeline = CoTIRPipeline(
-        transformer=transformer,
+        transformer=packed,
         vae=PatchAutoencoder(),
         text_encoder=BertModel.from_pretrained(NANO_FOLDER / "text_encoder"),
         tokenizer=AutoTokenizer.from_pretrained(NANO_FOLDER / "tokenizer"),
@@ -67,18 +62,52 @@ def main() -> None:
         replace(read_out, calibration=None, benefit=None).save(path)
 
 
-def with_experts(weights: Mapping[str, Tensor], experts: Experts, kinds: Sequence[str]) -> dict[str, Tensor]:
-    """Weights with what the experts of some kinds change."""
-    changes = weights["expertise.changes"].float().clone()
-    rows = [experts.kinds.index(kind) for kind in kinds]
-    changes[rows] = experts.changes[rows].detach().float()
-    return dict(weights) | {"expertise.changes": changes}
+def unpacked(folder: Path) -> CoTNanoTransformer2DModel:
+    """The transformer of a pipeline folder, its experts in floating point."""
+    return reshaped(CoTNanoTransformer2DModel.from_pretrained(folder / "transformer"), packed=False).transformer
 
 
-def as_nothing(experts: Experts) -> dict[str, Tensor]:
-    """Experts that change nothing, under the gate of others: what a package without any has."""
-    weights = {f"expertise.{name}": weight for name, weight in experts.state_dict().items()}
-    return weights | {"expertise.changes": torch.zeros_like(experts.changes)}
+def with_experts(
+    package: CoTNanoTransformer2DModel, trained: CoTNanoTransformer2DModel, names: Sequence[str], share: float
+) -> CoTNanoTransformer2DModel:
+    """The package's model with a share of what experts of a trained one have learned; those it has not, added.
+
+    Raises:
+        ConfigError: the trained one has no such expert, or one for other weights.
+    """
+    theirs = trained.expertise
+    lacking = [name for name in names if theirs is None or name not in theirs.names]
+    if theirs is None or lacking:
+        raise ConfigError(f"--experts {','.join(names)}: RUN has no expert for {', '.join(lacking)}")
+    had = () if package.expertise is None else package.expertise.names
+    made = reshaped(package, experts=(*had, *(name for name in names if name not in had))).transformer
+    mine = made.expertise
+    assert mine is not None  # at least one is named
+    if mine.weights != theirs.weights:
+        raise ConfigError("--experts needs weights of one shape, and RUN's way up has another than the package's")
+    changes = mine.learned().clone()
+    for name in names:
+        place = mine.names.index(name)
+        changes[place] = torch.lerp(changes[place], theirs.learned()[theirs.names.index(name)], share)
+    mine.learn(changes)
+    return made
+
+
+def mean(
+    package: CoTNanoTransformer2DModel, trained: CoTNanoTransformer2DModel, share: float
+) -> CoTNanoTransformer2DModel:
+    """The package's model moved by a share towards a trained one.
+
+    Raises:
+        ConfigError: they are of different shapes.
+    """
+    old, new = package.state_dict(), trained.state_dict()
+    names = [None if each.expertise is None else each.expertise.names for each in (package, trained)]
+    if names[0] != names[1] or {k: w.shape for k, w in old.items()} != {k: w.shape for k, w in new.items()}:
+        raise ConfigError("--share needs weights of one shape, and RUN's has another than the package's")
+    made = reshaped(package).transformer
+    made.load_state_dict({name: torch.lerp(old[name], weight, share) for name, weight in new.items()})
+    return made
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Fit the gate of a nano's experts: which kind of damage is there alone, by what nano has seen and read.
+"""Fit the gate of a nano's experts: which of them the damage belongs to, by what nano has seen and read.
 
     python scripts/reshape_nano.py nano BASE 'experts=[noise, jpeg]'
     python scripts/fit_experts.py BASE PHOTOS
     cotir train configs/train/nano-experts.yaml data.path=PHOTOS model.base=BASE
 
-A multinomial logistic regression on crops as training damages them, half of them under vague instructions, from kinds
-that are there alone to "anything else". Writes the gate into BASE and prints a Markdown table: average precision of
-every kind on crops of held-out photos, and what the gate says of it (g in :mod:`cotir.experts`) in the mean where the
-kind is there alone, where it is there among others, and where it is not. 4,000 crops take ten minutes on one core.
+A multinomial logistic regression on crops as training damages them, half of them under vague instructions: the first
+expert whose scope the damage is in, or "anything else". Writes the gate into BASE and prints a Markdown table: average
+precision of every expert on crops of held-out photos, and what the gate says of it (g in :mod:`cotir.experts`) in the
+mean where the damage is its own, where its kinds are there and the damage is not its own, and where they are not. 4,000
+crops take ten minutes on one core.
 """
 
 import argparse
@@ -42,10 +43,10 @@ class Seen:
 
     features: Tensor
     """(B, F)."""
-    kinds: Tensor
-    """Whether the kind of each expert is there, 0 or 1 (B, K)."""
-    alone: Tensor
-    """Whether it is all that is wrong, likewise."""
+    there: Tensor
+    """Whether a kind of each expert is there, 0 or 1 (B, K)."""
+    own: Tensor
+    """Whether the damage is its own, likewise."""
     vague: bool
     """Of the instructions."""
 
@@ -73,20 +74,21 @@ class Looking:
             kinds.append(batch.kinds)
             if first // BATCH % 50 == 0:
                 print(f"{first} of {len(pairs)} crops, {'vague' if vague else 'precise'}", flush=True)
-        mine = [KINDS.index(kind) for kind in self.experts.kinds]
-        there = torch.cat(kinds)
-        single = there.sum(dim=1, keepdim=True) == 1
-        return Seen(torch.cat(self._given), there[:, mine], there[:, mine] * single, vague)
+        damage = [[KINDS[place] for place in picture.nonzero()[:, 0]] for picture in torch.cat(kinds)]
+        there = [[not scope.kinds.isdisjoint(kinds) for scope in self.experts.scopes] for kinds in damage]
+        mine = [self.experts.scope(kinds) for kinds in damage]
+        own = [[place == which for place in range(len(self.experts.scopes))] for which in mine]
+        return Seen(torch.cat(self._given), torch.tensor(there).float(), torch.tensor(own).float(), vague)
 
 
 def fit(gate: nn.Linear, seen: Sequence[Seen]) -> None:
     """Fit the gate to crops, by L-BFGS."""
-    features, alone = (torch.cat([getattr(each, name) for each in seen]) for name in ("features", "alone"))
-    which = nn.functional.pad(alone, (1, 0), value=0.5).argmax(dim=1)  # 0 is anything else
+    features, own = (torch.cat([getattr(each, name) for each in seen]) for name in ("features", "own"))
+    which = nn.functional.pad(own, (1, 0), value=0.5).argmax(dim=1)  # 0 is anything else
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     standard = (features - mean) / deviation
-    weight = torch.zeros(alone.shape[1], features.shape[1], requires_grad=True)
-    bias = torch.zeros(alone.shape[1], requires_grad=True)
+    weight = torch.zeros(own.shape[1], features.shape[1], requires_grad=True)
+    bias = torch.zeros(own.shape[1], requires_grad=True)
     search = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -105,18 +107,18 @@ def fit(gate: nn.Linear, seen: Sequence[Seen]) -> None:
 def report(experts: Experts, seen: Sequence[Seen]) -> str:
     """The table, of held-out crops."""
     forms = [("vague" if each.vague else "precise", each) for each in seen]
-    whats = ("average precision", "alone", "among others", "not there")
+    whats = ("average precision", "its own", "there all the same", "not there")
     heads = [f"{form}: {what}" for form, _ in forms for what in whats]
-    lines = [f"| kind | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    lines = [f"| expert | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     with torch.no_grad():
         gates = [experts.gates(each.features) for _, each in forms]
-    for place, kind in enumerate(experts.kinds):
+    for place, name in enumerate(experts.names):
         cells = []
         for (_, each), gate in zip(forms, gates, strict=True):
-            told, alone, there = gate[:, place], each.alone[:, place] > 0, each.kinds[:, place] > 0
-            cells.append(f"{average_precision(told.double().numpy(), each.alone[:, place].numpy()):.2f}")
-            cells += [f"{told[where].mean():.2f}" for where in (alone, there & ~alone, ~there)]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
+            told, own, there = gate[:, place], each.own[:, place] > 0, each.there[:, place] > 0
+            cells.append(f"{average_precision(told.double().numpy(), each.own[:, place].numpy()):.2f}")
+            cells += [f"{told[where].mean():.2f}" for where in (own, there & ~own, ~there)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

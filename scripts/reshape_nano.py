@@ -2,11 +2,13 @@
 
     python scripts/reshape_nano.py MODEL OUT tone=true
     python scripts/reshape_nano.py MODEL OUT block=residual
+    python scripts/reshape_nano.py nano OUT 'experts=[haze+]' --open
 
 MODEL and OUT are pipeline folders, or ``nano`` for the bundled MODEL; OUT must not be there. After them come arguments
-of the transformer (CoTNanoTransformer2DModel), the others stay as they are. What is new starts from random weights of
-seed 0: a tone map as one that does nothing, and convolution blocks nearly so. The read-out is not copied: it belongs
-to MODEL's weights. Prints what is new and what is left out.
+of the transformer (CoTNanoTransformer2DModel), the others stay as they are; experts are kept by their names. What is
+new starts from random weights of seed 0: a tone map and experts as ones that do nothing, and convolution blocks nearly
+so. With --open the experts' gate is made one that lets every picture through, for training a single expert. The
+read-out is not copied: it belongs to MODEL's weights. Prints what is new and what is left out.
 """
 
 import argparse
@@ -21,8 +23,8 @@ import yaml
 from cotir import CoTIRPipeline
 from cotir.errors import ConfigError, CoTIRError
 from cotir.loading import NANO_FOLDER
+from cotir.reshape import reshaped
 from cotir.storage import new_folder
-from cotir.train.trainee import fresh_nano
 
 
 def main() -> None:
@@ -31,34 +33,33 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("shape", nargs="+", metavar="KEY=VALUE")
+    parser.add_argument("--open", action="store_true", help="let every picture through to the experts")
     options = parser.parse_args()
     try:
-        print(reshape(options.model, options.out, options.shape))
+        print(reshape(options.model, options.out, options.shape, stand_open=options.open))
     except CoTIRError as error:
         parser.error(str(error))
 
 
-def reshape(model: Path, out: Path, shape: Sequence[str]) -> str:
+def reshape(model: Path, out: Path, shape: Sequence[str], *, stand_open: bool) -> str:
     """Write the reshaped model; what was kept, is new and was left out, in three lines.
 
     Raises:
-        CoTIRError: MODEL cannot be read, OUT cannot be written, or the transformer takes no such arguments.
+        CoTIRError: MODEL cannot be read, OUT cannot be written, the transformer takes no such arguments, or experts
+            shall be open and there are none.
     """
     pipeline = CoTIRPipeline.from_pretrained(NANO_FOLDER if model == Path("nano") else model)
-    known = {name: value for name, value in pipeline.transformer.config.items() if not name.startswith("_")}
     torch.manual_seed(0)
-    transformer = fresh_nano(known | dict(map(argument, shape)))
-    sizes = {name: weight.shape for name, weight in transformer.state_dict().items()}
-    old = pipeline.transformer.state_dict()
-    kept = {name: weight for name, weight in old.items() if sizes.get(name) == weight.shape}
-    kinds, before = (tuple(each.config["experts"]) for each in (transformer, pipeline.transformer))
-    if kinds != before:  # experts of as many other kinds would fit
-        kept = {name: weight for name, weight in kept.items() if not name.startswith("expertise.")}
-    transformer.load_state_dict(kept, strict=False)
+    made = reshaped(pipeline.transformer, **dict(map(argument, shape)))
+    transformer = made.transformer
+    if stand_open:
+        if transformer.expertise is None:
+            raise ConfigError(f"--open: {model} has no experts; name some, as in 'experts=[haze+]'")
+        transformer.expertise.stand_open()
     with new_folder(out) as part:
         components = {name: each for name, each in pipeline.components.items() if name != "transformer"}
         CoTIRPipeline(transformer=transformer, **components).save_pretrained(part)
-    return f"{len(kept)} tensors kept\nnew: {parts(sizes.keys() - kept)}\nleft out: {parts(old.keys() - kept)}"
+    return f"{len(made.kept)} tensors kept\nnew: {parts(made.new)}\nleft out: {parts(made.left_out)}"
 
 
 def argument(text: str) -> tuple[str, Any]:

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from cotir.backbones import NANO
-from cotir.experts import Experts
+from cotir.experts import BLOCK, Experts, Scope
 from cotir.nano import CoTNanoTransformer2DModel
+from cotir.phrase_bank import KINDS as ALL_KINDS
+from cotir.reshape import reshaped
 
 ROWS, COLUMNS = 3, 4
 KINDS = ("noise", "jpeg")
@@ -144,3 +146,110 @@ def test_features_that_do_not_differ_have_a_slope_all_the_same(expert):
     expert.entry.bias.requires_grad_(True)
     expert(**inputs(1)).sample.square().mean().backward()
     assert bool(expert.entry.bias.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "has_not"),
+    [
+        ("haze", [{"haze"}], [set(), {"snow"}, {"haze", "snow"}]),
+        ("haze+", [{"haze", "snow"}, {"haze", "rain", "noise"}], [set(), {"haze"}, {"snow", "rain"}]),
+        ("rain/snow+", [{"rain", "haze"}, {"snow", "haze"}, {"rain", "snow"}], [{"rain"}, {"snow"}, {"haze", "jpeg"}]),
+        ("rain/snow", [{"rain"}, {"snow"}], [{"rain", "snow"}, {"haze"}]),
+    ],
+)
+def test_a_scope_has_its_kinds_alone_or_among_others(name, has, has_not):
+    scope = Scope.of(name)
+    assert all(map(scope.has, has)) and not any(map(scope.has, has_not))
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_kind_can_have_a_scope(kind):
+    assert Scope.of(kind).has({kind}) and not Scope.of(kind).mixed
+    assert Scope.of(f"{kind}+").has({kind, *ALL_KINDS[:2]})
+
+
+@pytest.mark.parametrize("name", ["", "+", "hail", "rain/", "rain/hail+", "rain,snow", "rain++"])
+def test_what_is_no_scope_is_named(name):
+    with pytest.raises(ValueError, match=r"is none; write one \(haze\)"):
+        Scope.of(name)
+
+
+def test_a_picture_belongs_to_the_first_expert_that_has_it():
+    experts = Experts(("haze", "low_light+", "haze+"), weights=1, features=1)
+    assert experts.scope({"haze"}) == 0
+    assert experts.scope({"haze", "low_light"}) == 1
+    assert experts.scope({"haze", "snow"}) == 2
+    assert experts.scope({"low_light"}) is None and experts.scope(set()) is None
+
+
+def learned(packed, weights=2 * BLOCK + 3):
+    experts = Experts(KINDS, weights=weights, features=3, packed=packed)
+    generator = torch.Generator().manual_seed(4)
+    changes = torch.randn(len(KINDS), weights, generator=generator) * torch.tensor([[1e-4], [3.0]])
+    changes[0, :BLOCK] = 0  # nothing at all in a block
+    experts.learn(changes)
+    return experts, changes
+
+
+def test_packed_experts_are_what_they_learned_within_half_a_step():
+    experts, changes = learned(packed=True)
+    for row, wanted in zip(experts.learned(), changes, strict=True):
+        for told, block in zip(row.split(BLOCK), wanted.split(BLOCK), strict=True):
+            assert (told - block).abs().max() <= 1.001 * block.abs().max() / 254
+    assert experts.codes.dtype == torch.int8 and not list(experts.parameters())[2:]
+    experts.learn(experts.learned())  # packing what was packed loses nothing more
+    torch.testing.assert_close(experts.learned(), learned(packed=True)[0].learned())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_is_merged_is_what_was_learned(packed):
+    experts, _ = learned(packed)
+    gates = torch.tensor([[0.3, 0.1], [0.0, 1.0]])
+    base = {"a": torch.ones(BLOCK + 3), "b": torch.zeros(BLOCK)}
+    merged = experts.merged(base, gates)
+    for picture, gate in zip(merged, gates, strict=True):
+        wanted = torch.cat(list(base.values())) + gate @ experts.learned()
+        torch.testing.assert_close(torch.cat(list(picture.values())), wanted)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_experts_are_taken_over_by_their_names(packed):
+    theirs, _ = learned(packed=not packed)
+    torch.nn.init.normal_(theirs.gate.weight)
+    mine = Experts(("rain", "jpeg"), weights=theirs.weights, features=3, packed=packed)
+    assert mine.take(theirs) == ["jpeg"]
+    torch.testing.assert_close(mine.learned()[1], theirs.learned()[1], atol=0.06, rtol=0)
+    assert not mine.learned()[0].any() and not mine.gate.weight[0].any()
+    assert torch.equal(mine.gate.weight[1], theirs.gate.weight[1])
+    assert Experts(("jpeg",), weights=theirs.weights - 1, features=3).take(theirs) == []
+    assert Experts(("jpeg",), weights=theirs.weights, features=4).take(theirs) == []
+    assert Experts(("rain",), weights=theirs.weights, features=3).take(theirs) == []
+
+
+def test_an_expert_that_stands_open_has_every_picture():
+    experts = Experts(("haze+",), weights=1, features=3)
+    torch.nn.init.normal_(experts.gate.weight)
+    experts.stand_open()
+    torch.testing.assert_close(experts.gates(torch.randn(4, 3)), torch.ones(4, 1))
+
+
+def test_a_packed_nano_is_nearly_the_same_and_survives_saving_and_half_precision(expert, tmp_path):
+    packed = reshaped(expert, packed=True).transformer.eval()
+    assert "expertise.codes" in packed.state_dict() and "expertise.changes" not in packed.state_dict()
+    wanted = expert(**inputs(2)).sample
+    told = packed(**inputs(2)).sample
+    assert 0 < (told - wanted).abs().max() < 0.06 * wanted.std()
+    packed.to(torch.float16).save_pretrained(tmp_path)
+    loaded = CoTNanoTransformer2DModel.from_pretrained(tmp_path, torch_dtype=torch.float32)
+    assert loaded.expertise.codes.dtype == torch.int8 and loaded.expertise.largest.dtype == torch.float32
+    assert torch.equal(loaded.expertise.codes, packed.expertise.codes)
+    assert (loaded(**inputs(2)).sample - told).abs().max() < 0.06 * wanted.std()
+
+
+def test_a_packed_nano_takes_less_room(expert, tmp_path):
+    sizes = []
+    for name, packed in (("plain", False), ("packed", True)):
+        reshaped(expert, packed=packed).transformer.to(torch.float16).save_pretrained(tmp_path / name)
+        sizes.append(next((tmp_path / name).glob("*.safetensors")).stat().st_size)
+    saved = 2 * expert.expertise.changes.numel() - expert.expertise.changes.numel() * (1 + 2 / BLOCK)
+    assert sizes[0] - sizes[1] == pytest.approx(saved, rel=0.05)

@@ -56,12 +56,12 @@ def test_what_is_not_alone_is_anything_else(script):
     told = experts.gates(features)
     assert told[:30, 0].mean() > 0.9 and told[30:].sum(dim=1).mean() < 0.05
     lines = script.report(experts, [script.Seen(features, kinds, alone, False)]).splitlines()
-    assert lines[0].startswith("| kind | precise: average precision | precise: alone | precise: among others")
+    assert lines[0].startswith("| expert | precise: average precision | precise: its own | precise: there all the same")
     assert lines[2].startswith("| noise | 1.00 | 0.9")
 
 
 def test_the_gate_is_fitted_and_nothing_else_moves(tmp_path):
-    base = write_tiny_pipeline(tmp_path / "base", experts=("noise", "jpeg"))
+    base = write_tiny_pipeline(tmp_path / "base", experts=("noise", "jpeg", "rain/noise+"))
     before = CoTIRPipeline.from_pretrained(base).transformer.state_dict()
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -69,11 +69,15 @@ def test_the_gate_is_fitted_and_nothing_else_moves(tmp_path):
         pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{number}.png")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("share: {single: 0.8, clean: 0.2}\nsingle: [noise, jpeg]\nclean: true\n", encoding="utf-8")
-    done = run(base, photos, "--crops", 16, "--judge", 6, "--crop", 32, "--recipe", recipe)
+    recipe.write_text(
+        "share: {single: 0.5, seen: 0.3, clean: 0.2}\nsingle: [noise, jpeg]\nseen: [noise + jpeg]\nclean: true\n",
+        encoding="utf-8",
+    )
+    done = run(base, photos, "--crops", 16, "--judge", 12, "--crop", 32, "--recipe", recipe)
     assert done.returncode == 0, done.stderr
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert [line.split(" | ")[0] for line in table[2:]] == ["| noise", "| jpeg"]
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| noise", "| jpeg", "| rain/noise+"]
+    assert not any("nan" in line for line in table)
     after = CoTIRPipeline.from_pretrained(base).transformer.state_dict()
     moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert moved == {"expertise.gate.weight", "expertise.gate.bias"}

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cotir.diagnosis import Diagnosis
-from cotir.errors import ConfigError
+from cotir.diagnosis import Diagnosis, Layer
+from cotir.errors import ConfigError, WeightsError
 from cotir.evaluate.diagnosis import average_precision
 from cotir.phrase_bank import KINDS
 
@@ -84,6 +84,28 @@ def test_it_comes_back_from_its_tensors(learned):
     measured, _, _ = known(20, 6)
     back = Diagnosis.of(learned.tensors())
     torch.testing.assert_close(back.confidences(measured), learned.confidences(measured), atol=5e-3, rtol=0)
+
+
+def one_net(diagnosis, number):
+    row = slice(number, number + 1)
+    layers = tuple(Layer(layer.matrix[row], layer.offset[row]) for layer in diagnosis.layers)
+    return replace(diagnosis, layers=layers)
+
+
+def test_several_nets_tell_the_mean_of_what_each_tells(learned):
+    measured, _, _ = known(20, 6)
+    learned = replace(learned, calibration=0.05 * learned.calibration)  # so that none is too sure for its log-odds
+    told = [one_net(learned, number).confidences(measured).logit() for number in range(len(learned.layers[0].matrix))]
+    assert len(told) == 5 and not any(torch.allclose(told[0], each) for each in told[1:])
+    mean = torch.stack(told).mean(dim=0)
+    torch.testing.assert_close(learned.confidences(measured).logit(), mean, atol=1e-4, rtol=1e-3)
+
+
+def test_layers_of_another_version_are_named(learned):
+    tensors = learned.tensors()
+    flat = {name: tensor[0] if name.startswith("layers") else tensor for name, tensor in tensors.items()}
+    with pytest.raises(WeightsError, match="not one of this version; fit it anew"):
+        Diagnosis.of(flat)
 
 
 def test_shapes_that_do_not_fit_are_named():

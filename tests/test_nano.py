@@ -154,8 +154,8 @@ def test_a_block_keeps_the_residual_in_the_wider_dtype(kind):
     [
         ({"block": "dense"}, "there is no block 'dense'; a nano has gated or residual ones"),
         ({"block": "residual", "separable": (False, True, True)}, "residual blocks are not separable"),
-        ({"experts": ("noise", "jpg")}, "and not 'jpg'; each once: shadow, haze, "),
-        ({"experts": ("noise", "jpeg", "noise")}, "and not 'noise'; each once: "),
+        ({"experts": ("noise", "jpg")}, "'jpg' in 'jpg' is none; write one"),
+        ({"experts": ("noise", "jpeg", "noise")}, "and 'noise' is twice; leave one out"),
     ],
 )
 def test_a_shape_that_cannot_be_is_an_error(shape, said):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cotir.diagnosis import Diagnosis
+from cotir.diagnosis import Diagnosis, Layer
 from cotir.evidence import looks
-from cotir.lens import LinearMap
 from cotir.phrase_bank import KINDS
 from cotir.read_out import ReadOut
 from nano_model import tiny_pipeline
@@ -98,7 +97,10 @@ def measuring(pipeline):
     untouched = torch.stack([torch.ones(len(KINDS)), torch.zeros(len(KINDS))], dim=1)
     # a statistic is cut off at five deviations: one so large that nothing is
     given = Diagnosis(
-        torch.zeros(len(dark)), torch.full((len(dark),), 1e3), (LinearMap(1e3 * matrix, offset),), untouched
+        torch.zeros(len(dark)),
+        torch.full((len(dark),), 1e3),
+        (Layer(1e3 * matrix[None], offset[None, None]),),
+        untouched,
     )
     sound = pipeline.read_out
     pipeline.read_out = replace(sound, diagnosis=given)

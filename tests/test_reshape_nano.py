@@ -35,17 +35,39 @@ def test_what_fits_is_kept_and_the_rest_is_told(tmp_path):
     assert {name.split(".")[0] for name in old.state_dict().keys() - same} == {"encoder", "decoder"}
 
 
-@pytest.mark.parametrize(("kinds", "kept"), [("[noise, jpeg]", True), ("[jpeg, noise]", False)])
-def test_experts_are_kept_for_the_kinds_they_are_for(tmp_path, kinds, kept):
+@pytest.mark.parametrize(
+    ("shape", "ones", "new", "left_out"),
+    [
+        (("experts=[noise, jpeg]",), [1.0, 1.0], False, False),
+        (("packed=true",), [1.0, 1.0], False, False),
+        (("experts=[jpeg, noise]",), [1.0, 1.0], False, False),
+        (("experts=[jpeg, haze+]", "packed=true"), [1.0, 0.0], True, True),
+        (("experts=[haze+, noise, jpeg]",), [0.0, 1.0, 1.0], True, False),
+        (("experts=[]",), None, False, True),
+    ],
+)
+def test_experts_are_kept_by_their_names(tmp_path, shape, ones, new, left_out):
     old = write_tiny_pipeline(tmp_path / "old", experts=("noise", "jpeg"))
     transformer = CoTIRPipeline.from_pretrained(old).transformer
     torch.nn.init.ones_(transformer.expertise.changes)
     transformer.save_pretrained(old / "transformer")
-    done = reshape(old, tmp_path / "new", f"experts={kinds}")
+    done = reshape(old, tmp_path / "new", *shape)
     assert done.returncode == 0, done.stderr
-    shaped = CoTIRPipeline.from_pretrained(tmp_path / "new").transformer
-    assert bool(shaped.expertise.changes.all()) is kept
-    assert ("left out: expertise." in done.stdout) is not kept
+    expertise = CoTIRPipeline.from_pretrained(tmp_path / "new").transformer.expertise
+    assert (None if expertise is None else expertise.learned().mean(dim=1).tolist()) == ones
+    assert ("new: expertise." in done.stdout) is new
+    assert ("left out: expertise." in done.stdout) is left_out
+
+
+def test_experts_may_stand_open(tmp_path):
+    write_tiny_pipeline(tmp_path / "old")
+    assert reshape(tmp_path / "old", tmp_path / "new", "experts=[haze+]", "--open").returncode == 0
+    expertise = CoTIRPipeline.from_pretrained(tmp_path / "new").transformer.expertise
+    features = torch.randn(2, expertise.gate.in_features)
+    torch.testing.assert_close(expertise.gates(features), torch.ones(2, 1))
+    done = reshape(tmp_path / "old", tmp_path / "none", "tone=true", "--open")
+    assert done.returncode == 2 and "has no experts; name some" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +75,7 @@ def test_experts_are_kept_for_the_kinds_they_are_for(tmp_path, kinds, kept):
     [
         ("old", "widht=8", "has no 'widht'; it takes"),
         ("old", "block=dense", "there is no block 'dense'"),
-        ("old", "experts=[jpg]", "an expert is for one kind of damage, and not 'jpg'"),
+        ("old", "experts=[jpg]", "an expert is for kinds of damage, and 'jpg' in 'jpg' is none"),
         ("old", "tone", "'tone' is no KEY=VALUE"),
         ("none", "tone=true", "none"),
     ],

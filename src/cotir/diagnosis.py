@@ -1,36 +1,53 @@
-"""From what is measured of a picture to the damage in it: a small net, and confidences as right as they say.
+"""From what is measured of a picture to the damage in it: small nets, and confidences as right as they say.
 
     z = (m - mean) / deviation, within +-5        h = silu(W_2 silu(W_1 z))
     log-odds = a (A h) + b        severity = sigmoid(S h)
 
-m is what :func:`cotir.evidence.measure` gives. The net is learned from pictures whose damage is known
-(``scripts/fit_diagnosis.py``), a and b from others, kind by kind (Platt 1999).
+m is what :func:`cotir.evidence.measure` gives. Several nets that differ in where they began and in what they saw
+together answer in the mean of A h and S h: where one is sure in vain the others seldom are (Lakshminarayanan et al.
+2017, "Deep Ensembles"). They are learned from pictures whose damage is known (``scripts/fit_diagnosis.py``), a and b
+from others, kind by kind (Platt 1999).
 
 Shapes: B pictures, L looks at one picture, E statistics, K kinds of damage in the order of
-:data:`cotir.phrase_bank.KINDS`.
+:data:`cotir.phrase_bank.KINDS`, N nets.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cotir.calibration import platt
-from cotir.errors import ConfigError
-from cotir.lens import LinearMap
+from cotir.errors import ConfigError, WeightsError
 from cotir.phrase_bank import KINDS
 
 _FARTHEST = 5.0
 """Deviations from the mean beyond which a statistic says no more: what was never seen must not decide alone."""
-_HIDDEN = (1024, 512)
+_NETS = 5
+_HIDDEN = (512, 256)
 _DROPPED = (0.1, 0.3, 0.2)
 """Shares of the statistics and of either hidden layer that are left out in training."""
 _BATCH = 256
-_RATE, _DECAY = 3e-3, 0.05
+_RATE, _DECAY = 4e-3, 0.05
 _SEVERITY = 0.3
 """Weight of the squared error of severities beside the cross-entropy of the kinds."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer of every net."""
+
+    matrix: Tensor
+    """(N, in, out)."""
+    offset: Tensor
+    """(N, 1, out)."""
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values (N, B, out) of such (N, B, in)."""
+        return torch.baddbmm(self.offset, values, self.matrix)
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Diagnosis:
     """(E,)."""
     deviation: Tensor
     """(E,), above 0."""
-    layers: tuple[LinearMap, ...]
+    layers: tuple[Layer, ...]
     """The last to log-odds and severities (2 K)."""
     calibration: Tensor
     """(K, 2): a and b."""
@@ -54,6 +71,7 @@ class Diagnosis:
         severities: Tensor,
         *,
         seed: int,
+        nets: int = _NETS,
         epochs: int = 30,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> "Diagnosis":
@@ -64,7 +82,8 @@ class Diagnosis:
             labels: 1 where the kind is there, else 0 (B, K).
             severities: in [0, 1]; of kinds that are not there they do not matter (B, K).
             seed: of the first weights, the order and what is left out.
-            epochs: times that every picture is seen.
+            nets: N.
+            epochs: times that every net sees every picture.
             on_progress: called with (steps done, steps in all).
 
         Raises:
@@ -78,23 +97,26 @@ class Diagnosis:
         mean, deviation = measured.mean(dim=0), measured.std(dim=0).clamp_min(1e-6)
         given = ((measured - mean) / deviation).clamp(-_FARTHEST, _FARTHEST)
         generator = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = _net(measured.shape[1])
-            steps = epochs * -(-len(given) // _BATCH)
-            optimizer = torch.optim.AdamW(net.parameters(), weight_decay=_DECAY)
-            rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
-            for step in range(steps):
-                rows = torch.randint(len(given), (_BATCH,), generator=generator)
-                optimizer.zero_grad()
-                _loss(net(given[rows]), labels[rows], severities[rows]).backward()
-                optimizer.step()
-                rates.step()
-                on_progress(step + 1, steps)
-        linear = [each for each in net if isinstance(each, nn.Linear)]
-        layers = tuple(LinearMap(each.weight.detach().T.contiguous(), each.bias.detach()) for each in linear)
+        layers = _fresh(measured.shape[1], nets, generator)
+
+        def drop(place: int, values: Tensor) -> Tensor:
+            kept = torch.rand(values.shape, generator=generator) >= _DROPPED[place]
+            return values * kept / (1 - _DROPPED[place])
+
+        steps = epochs * -(-len(given) // _BATCH)
+        weights = [weight.requires_grad_(True) for layer in layers for weight in (layer.matrix, layer.offset)]
+        optimizer = torch.optim.AdamW(weights, weight_decay=_DECAY)
+        rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+        for step in range(steps):
+            rows = torch.randint(len(given), (nets, _BATCH), generator=generator)
+            optimizer.zero_grad()
+            _loss(_through(layers, given[rows], drop), labels[rows], severities[rows]).backward()
+            optimizer.step()
+            rates.step()
+            on_progress(step + 1, steps)
+        learned = tuple(Layer(layer.matrix.detach(), layer.offset.detach()) for layer in layers)
         untouched = torch.stack([torch.ones(len(KINDS)), torch.zeros(len(KINDS))], dim=1)
-        return cls(mean, deviation, layers, untouched)
+        return cls(mean, deviation, learned, untouched)
 
     def calibrated(self, measured: Tensor, labels: Tensor) -> "Diagnosis":
         """This diagnosis with confidences that are right as often as they say.
@@ -137,19 +159,24 @@ class Diagnosis:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Diagnosis":
-        """From what :meth:`tensors` gave."""
+        """From what :meth:`tensors` gave.
+
+        Raises:
+            WeightsError: the layers are not those of nets.
+        """
         count = sum(name.endswith(".matrix") for name in tensors)
         layers = [
-            LinearMap(*(tensors[f"layers.{number}.{part}"].float() for part in ("matrix", "offset")))
+            Layer(*(tensors[f"layers.{number}.{part}"].float() for part in ("matrix", "offset")))
             for number in range(count)
         ]
+        if not layers or any(layer.matrix.ndim != 3 for layer in layers):
+            raise WeightsError("the diagnosis is not one of this version; fit it anew (scripts/fit_diagnosis.py)")
         return cls(tensors["mean"], tensors["deviation"], tuple(layers), tensors["calibration"])
 
     def _told(self, measured: Tensor) -> Tensor:
         values = ((measured - self.mean) / self.deviation).clamp(-_FARTHEST, _FARTHEST)
-        for layer in self.layers[:-1]:
-            values = F.silu(layer(values))
-        return self.layers[-1](values)
+        nets = len(self.layers[0].matrix)
+        return _through(self.layers, values.expand(nets, *values.shape)).mean(dim=0)
 
 
 def shares(labels: Tensor) -> Tensor:
@@ -165,14 +192,28 @@ def shares(labels: Tensor) -> Tensor:
     return share
 
 
-def _net(statistics: int) -> nn.Sequential:
-    parts: list[nn.Module] = []
-    for width, after, dropped in zip((statistics, *_HIDDEN), (*_HIDDEN, 2 * len(KINDS)), _DROPPED, strict=True):
-        parts += [nn.Dropout(dropped), nn.Linear(width, after), nn.SiLU()]
-    return nn.Sequential(*parts[:-1])
+def _fresh(statistics: int, nets: int, generator: torch.Generator) -> list[Layer]:
+    widths = (statistics, *_HIDDEN, 2 * len(KINDS))
+    layers = []
+    for width, after in itertools.pairwise(widths):
+        bound = width**-0.5
+        sizes = ((nets, width, after), (nets, 1, after))
+        layers.append(Layer(*(torch.empty(size).uniform_(-bound, bound, generator=generator) for size in sizes)))
+    return layers
+
+
+def _through(
+    layers: Sequence[Layer], values: Tensor, drop: Callable[[int, Tensor], Tensor] = lambda place, values: values
+) -> Tensor:
+    """What the nets tell (N, B, 2 K) of values (N, B, E); ``drop`` is given the place of a layer and what it is fed."""
+    for place, layer in enumerate(layers):
+        values = layer(drop(place, F.silu(values) if place else values))
+    return values
 
 
 def _loss(told: Tensor, labels: Tensor, severities: Tensor) -> Tensor:
-    odds, strengths = told.chunk(2, dim=1)
-    off = (labels * (strengths.sigmoid() - severities).square()).sum() / labels.sum().clamp_min(1)
-    return F.binary_cross_entropy_with_logits(odds, labels) + _SEVERITY * off
+    """The sum over nets, which learn apart."""
+    odds, strengths = told.chunk(2, dim=2)
+    off = (labels * (strengths.sigmoid() - severities).square()).sum(dim=(1, 2)) / labels.sum(dim=(1, 2)).clamp_min(1)
+    unlike = F.binary_cross_entropy_with_logits(odds, labels, reduction="none").mean(dim=(1, 2))
+    return (unlike + _SEVERITY * off).sum()

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cotir.experts import Experts
-from cotir.phrase_bank import KINDS
 from cotir.skin import ToneMap, WayUp, conv_block
 from cotir.transformer import CoTFlux2Transformer2DModel, CoTTransformerOutput
 
@@ -37,14 +36,15 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         separable: whether the blocks of each resolution are separable, which only gated ones can be.
         tone: whether there is a tone map; without one T is the identity.
         smooth: whether the way up smooths what was doubled in resolution, so that no grid is left.
-        experts: kinds of damage for which the way up has weights of its own (:mod:`cotir.experts`).
+        experts: what damage the way up has weights of its own for (:class:`cotir.experts.Scope`).
+        packed: whether these are kept in bytes, and cannot be trained (:class:`cotir.experts.Experts`).
         num_layers, num_single_layers, attention_head_dim, num_attention_heads, joint_attention_dim, mlp_ratio,
             axes_dims_rope, rope_theta: the FLUX.2 trunk, as in diffusers.
         cot_depth, cot_mlp_ratio: the CoT adapter.
         fused_lora: a LoRA has been fused into the trunk (:func:`cotir.lora.fuse`) and brought biases.
 
     Raises:
-        ValueError: no such kind of block, or separable residual ones; no such kind of damage, or one twice.
+        ValueError: no such kind of block, or separable residual ones; an expert for no kind of damage, or one twice.
     """
 
     _supports_gradient_checkpointing = True
@@ -60,6 +60,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         tone: bool = False,
         smooth: bool = False,
         experts: tuple[str, ...] = (),
+        packed: bool = False,
         num_layers: int = 1,
         num_single_layers: int = 3,
         attention_head_dim: int = 32,
@@ -73,11 +74,6 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         fused_lora: bool = False,
     ) -> None:
         super().__init__()
-        wrong = [kind for kind in experts if kind not in KINDS or experts.count(kind) > 1]
-        if wrong:
-            raise ValueError(
-                f"an expert is for one kind of damage, and not {wrong[0]!r}; each once: {', '.join(KINDS)}"
-            )
         widths = [width, 2 * width, 4 * width]
         levels = list(zip(widths, blocks, separable, strict=True))
         trunk_channels = 4 * widths[-1]
@@ -114,7 +110,7 @@ class CoTNanoTransformer2DModel(ModelMixin, ConfigMixin):
         self.tone_map = ToneMap(trunk_channels) if tone else None
         weights = sum(weight.numel() for weight in self._way_up().parameters())
         seen = 2 * (sum(widths) + trunk_channels) + joint_attention_dim
-        self.expertise = Experts(experts, weights, seen) if experts else None
+        self.expertise = Experts(experts, weights, seen, packed=packed) if experts else None
 
     @property
     def latent_channels(self) -> int:

@@ -12,8 +12,9 @@ from arithmetic import same
 from cotir.errors import CoTIRError
 from cotir.pipeline import CoTIRPipeline
 from cotir.presets import PRESETS
+from cotir.reshape import fresh_nano
 from cotir.train.loop import Trainer
-from cotir.train.trainee import fresh_nano, load_trainee
+from cotir.train.trainee import load_trainee
 from golden_model import TINY, inputs, plain_model
 from golden_vae import golden_vae
 from nano_model import write_tiny_pipeline
@@ -131,6 +132,13 @@ def test_experts_learn_alone_and_under_the_gate_they_have(material, tmp_path):
     trainer.run()
     after = hashes(CoTIRPipeline.from_pretrained(tmp_path / "run/weights").transformer.state_dict())
     assert {name for name in before if before[name] != after[name]} == {"expertise.changes"}
+
+
+def test_packed_experts_are_unpacked_to_be_trained(material, tmp_path):
+    base = write_tiny_pipeline(tmp_path / "base", experts=("noise", "jpeg"), packed=True)
+    model = {"base": str(base), "train": "experts"}
+    trainee = load_trainee(tiny_config(material, tmp_path / "run", model=model, objective={"reasoning": "none"}))
+    assert set(trainee.trained()) == {"expertise.changes"} and not trainee.transformer.config["packed"]
 
 
 def test_experts_that_are_not_there_cannot_be_trained(material, tmp_path):

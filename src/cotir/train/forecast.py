@@ -16,10 +16,11 @@ from cotir.errors import ConfigError
 from cotir.loading import NANO_FOLDER
 from cotir.lora import attach_empty, branches, lora_config, shared_inputs
 from cotir.presets import PRESETS
+from cotir.reshape import fresh_nano
 from cotir.storage import read_json
 from cotir.train.config import ModelConfig, ScheduleConfig, TrainConfig
 from cotir.train.data import Share
-from cotir.train.trainee import CoTModel, adapter_of, free, fresh_nano
+from cotir.train.trainee import CoTModel, adapter_of, free
 from cotir.weights import empty_transformer
 
 ENCODERS = {"4b": 4_106_514_211, "9b": 8_274_781_475, "12b": 4_969_190_819}
@@ -191,6 +192,7 @@ def empty_model(config: ModelConfig) -> CoTModel:
     if config.base != "fresh":
         described = read_json(_nano_folder(config) / "transformer" / "config.json")
         arguments = {key: value for key, value in described.items() if not key.startswith("_")}
+        arguments["packed"] = False
     with init_empty_weights():
         return fresh_nano(arguments)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin
 from torch import Tensor, nn
 
 from cotir.adapter import CoTAdapter
@@ -20,6 +19,7 @@ from cotir.lora import attach, branches, fuse
 from cotir.nano import CoTNanoTransformer2DModel
 from cotir.pipeline import CoTIRPipeline
 from cotir.presets import PRESETS, Preset
+from cotir.reshape import fresh_nano, reshaped
 from cotir.storage import new_folder, read_json
 from cotir.train.config import ModelConfig, TrainConfig
 from cotir.transformer import CoTTransformer
@@ -224,6 +224,8 @@ def _nano_parts(config: ModelConfig, seed: int) -> dict[str, Any]:
             torch.manual_seed(seed)
             parts["transformer"] = fresh_nano(config.transformer)
     if isinstance(parts["transformer"], CoTNanoTransformer2DModel):
+        if parts["transformer"].config["packed"]:
+            parts["transformer"] = reshaped(parts["transformer"], packed=False).transformer
         # the layout of the features they meet: steps are a little faster so on a CPU
         parts["transformer"].to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return parts
@@ -241,28 +243,6 @@ def _check_nano(folder: Path) -> None:
             f"model.base {folder} holds a {found}, and model.preset nano needs nano: give a nano pipeline folder, or "
             "change model.preset"
         )
-
-
-def fresh_nano(arguments: Mapping[str, Any]) -> CoTNanoTransformer2DModel:
-    """A nano transformer of random weights.
-
-    Raises:
-        ConfigError: it has no such argument, or not such a value of one.
-    """
-    assert issubclass(CoTNanoTransformer2DModel, ConfigMixin)
-    known = CoTNanoTransformer2DModel._get_init_keys(CoTNanoTransformer2DModel)
-    strangers = sorted(set(arguments) - set(known))
-    if strangers:
-        raise ConfigError(
-            f"model.transformer has no {strangers[0]!r}; it takes {', '.join(sorted(set(known) - {'self'}))}"
-        )
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()
-    }
-    try:
-        return CoTNanoTransformer2DModel(**values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.transformer: {error}") from error
 
 
 def _flux_parts(config: ModelConfig, seed: int, dtype: torch.dtype) -> dict[str, Any]:
