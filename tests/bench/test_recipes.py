@@ -5,6 +5,7 @@ import pytest
 from cotir.bench.recipes import MAX_KINDS, load_recipes, parse_recipes, to_plain
 from cotir.degrade import light_path
 from cotir.errors import ConfigError
+from cotir.experts import Experts
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "bench"
 
@@ -97,3 +98,34 @@ def test_a_mistake_is_named_with_its_remedy(text, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match=r"missing.yaml cannot be read .*check the name"):
         load_recipes(tmp_path / "missing.yaml")
+
+
+def shipped():
+    """The recipes in configs/bench, by their path there."""
+    return {str(path.relative_to(CONFIGS)): load_recipes(path) for path in sorted(CONFIGS.rglob("*.yaml"))}
+
+
+def test_what_nano_learns_from_holds_out_what_the_bench_holds_out():
+    recipes = shipped()
+    held_out = {frozenset(each.kinds) for each in recipes["default.yaml"] if each.group == "unseen"}
+    assert len(held_out) == 20
+    learned = {name: each for name, each in recipes.items() if name.startswith("among/") or name == "experts.yaml"}
+    assert len(learned) == 5
+    for name, found in learned.items():
+        assert not held_out & {frozenset(each.kinds) for each in found if each.share > 0}, name
+
+
+AMONG = {
+    "low_light": "low_light+",
+    "haze": "haze/nonhomogeneous_haze+",
+    "rain": "rain/snow/raindrop+",
+    "noise": "noise/blur/low_resolution/jpeg/webp/avif/h264+",
+}
+"""Recipes that experts for mixtures learn from, and their scopes, of which the first that has a mixture is its own."""
+
+
+@pytest.mark.parametrize("file", AMONG)
+def test_what_an_expert_for_mixtures_learns_from_belongs_to_it(file):
+    experts = Experts(tuple(AMONG.values()), weights=1, features=1)
+    found = load_recipes(CONFIGS / "among" / f"{file}.yaml")
+    assert {experts.scope(each.kinds) for each in found} == {list(AMONG).index(file)}
