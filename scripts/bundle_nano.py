@@ -42,9 +42,12 @@ def main() -> None:
         parser.error(f"{options.run} holds no weights of a nano; give the folder of a training run or of a pipeline")
     try:
         trained, bundled = map(unpacked, (folder, NANO_FOLDER))
-        transformer = with_experts(bundled, trained, options.experts, options.share) if options.experts else trained
-        if options.share < 1 and not options.experts:
+        if options.experts:
+            transformer = with_experts(bundled, trained, options.experts, options.share)
+        elif options.share < 1:
             transformer = mean(bundled, trained, options.share)
+        else:
+            transformer = trained
         packed = reshaped(transformer, packed=transformer.expertise is not None).transformer
     except CoTIRError as error:
         parser.error(str(error))

@@ -101,11 +101,19 @@ def test_several_nets_tell_the_mean_of_what_each_tells(learned):
     torch.testing.assert_close(learned.confidences(measured).logit(), mean, atol=1e-4, rtol=1e-3)
 
 
-def test_layers_of_another_version_are_named(learned):
-    tensors = learned.tensors()
-    flat = {name: tensor[0] if name.startswith("layers") else tensor for name, tensor in tensors.items()}
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensors: {name: each[0] if name.startswith("layers") else each for name, each in tensors.items()},
+        lambda tensors: {name: each for name, each in tensors.items() if not name.startswith("layers")},
+        lambda tensors: {name: each for name, each in tensors.items() if name != "layers.1.offset"},
+        lambda tensors: {name: each for name, each in tensors.items() if name != "calibration"},
+        lambda tensors: tensors | {"more": torch.zeros(1)},
+    ],
+)
+def test_tensors_of_another_version_are_told(learned, spoil):
     with pytest.raises(WeightsError, match="not one of this version; fit it anew"):
-        Diagnosis.of(flat)
+        Diagnosis.of(spoil(learned.tensors()))
 
 
 def test_shapes_that_do_not_fit_are_named():

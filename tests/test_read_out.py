@@ -291,5 +291,9 @@ def test_a_diagnosis_tells_the_damage_and_the_thoughts_the_scene(read_out, thoug
     back = ReadOut.load(tmp_path / FILE)
     for one, other in zip(back.find(seen[0]), both.find(seen[0]), strict=True):
         assert one.confidence == pytest.approx(other.confidence, abs=0.01)
+    tensors = read_safetensors(tmp_path / FILE)
+    write_safetensors({name: each for name, each in tensors.items() if name != "diagnosis.mean"}, tmp_path / FILE)
+    with pytest.raises(WeightsError, match=rf"{FILE}: the diagnosis is not one of this version; fit it anew"):
+        ReadOut.load(tmp_path / FILE)
     with pytest.raises(ConfigError, match="this read-out has no diagnosis"):
         replace(read_out, diagnosis=None).find(seen[0])

@@ -32,6 +32,8 @@ _DROPPED = (0.1, 0.3, 0.2)
 """Shares of the statistics and of either hidden layer that are left out in training."""
 _BATCH = 256
 _RATE, _DECAY = 4e-3, 0.05
+_LAYER = ("matrix", "offset")
+"""Of a layer, in the order of :class:`Layer`, as tensors are named."""
 _SEVERITY = 0.3
 """Weight of the squared error of severities beside the cross-entropy of the kinds."""
 
@@ -162,16 +164,20 @@ class Diagnosis:
         """From what :meth:`tensors` gave.
 
         Raises:
-            WeightsError: the layers are not those of nets.
+            WeightsError: they are not those of a diagnosis of this version.
         """
-        count = sum(name.endswith(".matrix") for name in tensors)
-        layers = [
-            Layer(*(tensors[f"layers.{number}.{part}"].float() for part in ("matrix", "offset")))
-            for number in range(count)
-        ]
-        if not layers or any(layer.matrix.ndim != 3 for layer in layers):
+        layers = sorted(
+            {name.rpartition(".")[0] for name in tensors if name.startswith("layers.")}, key=lambda x: (len(x), x)
+        )
+        expected = {"mean", "deviation", "calibration"} | {f"{name}.{part}" for name in layers for part in _LAYER}
+        if (
+            not layers
+            or set(tensors) != expected
+            or any(tensors[f"{name}.{part}"].ndim != 3 for name in layers for part in _LAYER)
+        ):
             raise WeightsError("the diagnosis is not one of this version; fit it anew (scripts/fit_diagnosis.py)")
-        return cls(tensors["mean"], tensors["deviation"], tuple(layers), tensors["calibration"])
+        made = tuple(Layer(*(tensors[f"{name}.{part}"].float() for part in _LAYER)) for name in layers)
+        return cls(tensors["mean"], tensors["deviation"], made, tensors["calibration"])
 
     def _told(self, measured: Tensor) -> Tensor:
         values = ((measured - self.mean) / self.deviation).clamp(-_FARTHEST, _FARTHEST)

@@ -276,7 +276,10 @@ class ReadOut:
             LinearMap(tensors[f"{name}.matrix"], tensors[f"{name}.offset"]) for name in ("damage", "scenes")
         )
         calibration, benefit = tensors.get("calibration"), tensors.get("benefit")
-        diagnosis = Diagnosis.of(measuring) if measuring else None
+        try:
+            diagnosis = Diagnosis.of(measuring) if measuring else None
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
         return cls(lenses, damage, scenes, calibration, benefit, diagnosis)
 
     def _maps(self) -> dict[str, LinearMap]:
