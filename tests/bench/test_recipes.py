@@ -6,6 +6,7 @@ from cotir.bench.recipes import MAX_KINDS, load_recipes, parse_recipes, to_plain
 from cotir.degrade import light_path
 from cotir.errors import ConfigError
 from cotir.experts import Experts
+from cotir.phrase_bank import KINDS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "bench"
 
@@ -113,6 +114,15 @@ def test_what_nano_learns_from_holds_out_what_the_bench_holds_out():
     assert len(learned) == 5
     for name, found in learned.items():
         assert not held_out & {frozenset(each.kinds) for each in found if each.share > 0}, name
+
+
+def test_the_gate_is_shown_every_kind_alone_and_every_mixture_that_an_expert_is_for():
+    """What it is not shown it gives to whatever expert that looks like it."""
+    recipes = shipped()
+    shown = {frozenset(each.kinds) for each in recipes["experts.yaml"]}
+    assert {frozenset({kind}) for kind in KINDS} <= shown
+    learned = [each for name, found in recipes.items() if name.startswith("among/") for each in found]
+    assert {frozenset(each.kinds) for each in learned} <= shown
 
 
 AMONG = {
