@@ -36,11 +36,20 @@ def test_the_regression_finds_what_the_features_tell(script):
     kinds = torch.stack([noise, jpeg], dim=1).float()
     experts = Experts(("noise", "jpeg"), weights=1, features=5)
     seen = [script.Seen(features[part], kinds[part], kinds[part], True) for part in (slice(150), slice(150, 400))]
-    script.fit(experts.gate, seen)
+    script.fit(experts.gate, seen, read=5)
     told = experts.gates(features)
     told = torch.cat([1 - told.sum(dim=1, keepdim=True), told], dim=1).argmax(dim=1)
     which = torch.where(noise, 1, torch.where(jpeg, 2, 0))
     assert (told == which).float().mean() > 0.93
+
+
+def test_what_is_read_decides_where_it_says_as_much_as_what_is_seen(script):
+    said = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
+    noise = (said > 0).float()
+    experts = Experts(("noise",), weights=1, features=4)
+    script.fit(experts.gate, [script.Seen(said.expand(-1, 4), noise, noise, False)], read=1)
+    seen, read = experts.gate.weight[0, :3], experts.gate.weight[0, 3]
+    assert (seen > 0).all() and read > 10 * seen.sum()
 
 
 def test_what_is_not_alone_is_anything_else(script):
@@ -52,7 +61,7 @@ def test_what_is_not_alone_is_anything_else(script):
     alone = kinds * (kinds.sum(dim=1, keepdim=True) == 1)
     features[:30, 0] += 8
     experts = Experts(("noise", "jpeg"), weights=1, features=3)
-    script.fit(experts.gate, [script.Seen(features, kinds, alone, False)])
+    script.fit(experts.gate, [script.Seen(features, kinds, alone, False)], read=3)
     told = experts.gates(features)
     assert told[:30, 0].mean() > 0.9 and told[30:].sum(dim=1).mean() < 0.05
     lines = script.report(experts, [script.Seen(features, kinds, alone, False)]).splitlines()
