@@ -34,8 +34,8 @@ from cotir.train.photo_source import PhotoSource
 ROOT = Path(__file__).parents[1]
 BATCH = 8
 SEEN_DECAY, READ_DECAY = 3e-2, 3e-4
-"""Of the regression, on standardised features of the picture and of the text. The first are three times as many and tell
-less: where the text names the damage it must not be drowned by what a few crops look like."""
+"""Of the regression, on standardised features of the picture and of the text. The first are three times as many and
+tell less: where the text names the damage it must not be drowned by what a few crops look like."""
 
 
 @dataclass(frozen=True)
