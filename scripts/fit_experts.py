@@ -160,6 +160,7 @@ def fit_and_judge(model: Path, photos: Path, recipe: Path, crop: int, crops: int
         return [source[Place(position, crop)] for position in range(first, end)]
 
     seen = [look(pairs(0, half), vague=True), look(pairs(half, crops), vague=False)]
+    # what is read comes last of what the gate is given
     fit(look.experts.gate, seen, look.transformer.config["joint_attention_dim"])
     pipeline.transformer.save_pretrained(model / "transformer")
     held_out = source.held_out(judge, crop)
