@@ -4,8 +4,8 @@
     log-odds = a (A h) + b        severity = sigmoid(S h)
 
 m is what :func:`cotir.evidence.measure` gives. Several nets that differ in where they began and in what they saw
-together answer in the mean of A h and S h: where one is sure in vain the others seldom are (Lakshminarayanan et al.
-2017, "Deep Ensembles"). They are learned from pictures whose damage is known (``scripts/fit_diagnosis.py``), a and b
+together answer in the mean of A h and S h (Lakshminarayanan et al. 2017, "Deep Ensembles"); one wide net does as well
+(docs/science.md). They are learned from pictures whose damage is known (``scripts/fit_diagnosis.py``), a and b
 from others, kind by kind (Platt 1999).
 
 Shapes: B pictures, L looks at one picture, E statistics, K kinds of damage in the order of
@@ -26,8 +26,8 @@ from cotir.phrase_bank import KINDS
 
 _FARTHEST = 5.0
 """Deviations from the mean beyond which a statistic says no more: what was never seen must not decide alone."""
-_NETS = 5
-_HIDDEN = (512, 256)
+_NETS = 1
+_HIDDEN = (1024, 512)
 _DROPPED = (0.1, 0.3, 0.2)
 """Shares of the statistics and of either hidden layer that are left out in training."""
 _BATCH = 256
