@@ -16,16 +16,25 @@ def thought(**confidences):
 
 
 def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
-    reasoning = thought(noise=0.93, haze=0.71, blur=0.3)
-    assert [(each.kind, each.confidence) for each in reasoning.degradation] == [("noise", 0.93), ("haze", 0.71)]
+    reasoning = thought(noise=0.93, haze=0.81, blur=0.3)
+    assert [(each.kind, each.confidence) for each in reasoning.degradation] == [("noise", 0.93), ("haze", 0.81)]
     assert reasoning.diagnosis == "heavy noise and slight haze"
     assert reasoning.instruction == "remove the noise and clear the haze"
     assert [step.split(" ", 3)[:3] for step in reasoning.plan] == [["remove", "the", "noise"], ["clear", "the", "haze"]]
     assert reasoning.lines() == [
         f"scene: {SCENE.full()}",
-        "degradation: heavy noise (93%) and slight haze (71%); perhaps blur (30%)",
+        "degradation: heavy noise (93%) and slight haze (81%); perhaps blur (30%)",
         f"plan: 1. {reasoning.plan[0]}  2. {reasoning.plan[1]}",
     ]
+
+
+def test_what_is_found_and_not_sure_is_told_and_not_planned():
+    reasoning = thought(noise=0.93, rain=0.6)
+    assert reasoning.diagnosis == "heavy noise and slight rain"
+    assert reasoning.instruction == "remove the noise" and len(reasoning.plan) == 1
+    unsure = thought(rain=0.6)
+    assert (unsure.instruction, unsure.plan) == ("", ())
+    assert unsure.lines()[1:] == ["degradation: slight rain (60%)", "plan: none, for nothing of it is sure"]
 
 
 def test_a_clean_picture_is_left_alone():

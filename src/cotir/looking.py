@@ -73,7 +73,7 @@ def by_measures(jobs: Sequence[Job], read_out: ReadOut, *, plan_first: bool | No
 
 
 def planned(job: Job, findings: Sequence[Finding]) -> Job:
-    """The job under the plan that comes of what was found in its picture; as it was where nothing was."""
+    """The job under the plan that comes of what was found in its picture; as it was where nothing is sure."""
     return replace(job, prompt=instruction_for(findings) or job.prompt)
 
 

@@ -11,6 +11,8 @@ from cotir.words import WORDS, Scene, describe, listed, plan_steps, words_of
 
 THRESHOLD = 0.5
 """Confidence from which a kind counts as found."""
+SURE = 0.75
+"""Confidence from which a plan undoes a kind: what is treated in vain costs more than what is left (docs/science.md)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Reasoning:
 
     @property
     def plan(self) -> tuple[str, ...]:
-        """How what was found is undone, step by step; empty where nothing was."""
+        """How what was found for :data:`SURE` is undone, step by step; empty where nothing was."""
         return plan_steps(self._light_path())
 
     @property
@@ -70,7 +72,8 @@ class Reasoning:
         near = [f for f in self.findings if THRESHOLD / 2 <= f.confidence < THRESHOLD]
         perhaps = [f"{words_of(f.kind).noun} ({f.confidence:.0%})" for f in near]
         damage = "; ".join([listed(found) or "none found", *(["perhaps " + listed(perhaps)] if perhaps else [])])
-        plan = "  ".join(f"{number}. {step}" for number, step in enumerate(self.plan, 1)) or "keep it as it is"
+        steps = [f"{number}. {step}" for number, step in enumerate(self.plan, 1)]
+        plan = "  ".join(steps) or ("none, for nothing of it is sure" if found else "keep it as it is")
         unsure = "" if self.calibrated else "  (confidences are not calibrated for this model)"
         return [f"scene: {self.scene.full()}", f"degradation: {damage}{unsure}", f"plan: {plan}"]
 
@@ -94,10 +97,10 @@ class Reasoning:
 
 
 def instruction_for(findings: Sequence[Finding]) -> str:
-    """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing was found."""
+    """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing is sure."""
     return listed([words_of(kind).remedy for kind in reversed(_light_path(findings))])
 
 
 def _light_path(findings: Sequence[Finding]) -> list[str]:
-    found = {finding.kind for finding in findings if finding.confidence >= THRESHOLD}
-    return [kind for kind in WORDS if kind in found]
+    sure = {finding.kind for finding in findings if finding.confidence >= SURE}
+    return [kind for kind in WORDS if kind in sure]
