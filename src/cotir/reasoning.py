@@ -12,7 +12,7 @@ from cotir.words import WORDS, Scene, describe, listed, plan_steps, words_of
 THRESHOLD = 0.5
 """Confidence from which a kind counts as found."""
 SURE = 0.75
-"""Confidence from which a plan undoes a kind: what is treated in vain costs more than what is left (docs/science.md)."""
+"""Confidence from which a plan undoes a kind: treating one in vain costs more than leaving it (docs/science.md)."""
 
 
 @dataclass(frozen=True)
