@@ -53,7 +53,7 @@ class Reasoning:
 
     @property
     def plan(self) -> tuple[str, ...]:
-        """How what was found for :data:`SURE` is undone, step by step; empty where nothing was."""
+        """How kinds of confidence :data:`SURE` or more are undone, step by step; empty where there is none."""
         return plan_steps(self._light_path())
 
     @property
