@@ -3,9 +3,9 @@
     python scripts/calibrate_reasoning.py MODEL PHOTOS [--pictures 1200] [--judge 500] [--recipe RECIPE]
 
 MODEL is a pipeline folder, or nano for the bundled one. Pictures are crops of 192 px damaged by the recipes in turn and
-read under vague instructions, so that the model has to see for itself. A diagnosis by what is measured
-(scripts/fit_diagnosis.py), if MODEL has one, is calibrated on the same pictures. Also measures what restoring them
-gains, so that the reading can tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables:
+read under vague instructions, so that the model has to see for itself. A diagnosis by what is measured, if MODEL has
+one, stays as it is (scripts/fit_diagnosis.py). Also measures what restoring the pictures gains, so that the reading can
+tell where it is worth it. Writes MODEL/reasoning.safetensors and prints Markdown tables:
 average precision of every kind on held-out photos, of recipes seen in training and of unseen ones, read from the
 thoughts before and after the correction and from what is measured, the rank correlation of severities, the expected
 calibration error, and what is gained if only those are restored that are expected to gain.
@@ -219,7 +219,6 @@ def learn(pipeline: CoTIRPipeline, bank: ReadOut, diagnosis: Diagnosis | None, t
     confidences = found.read_out.confidences(torch.cat([found.scores, undamaged]))
     pipeline.read_out = found.read_out
     if diagnosis is not None:
-        diagnosis = diagnosis.calibrated(known.measured, known.labels)
         confidences = diagnosis.confidences(train.measured)
         pipeline.read_out = replace(found.read_out, diagnosis=diagnosis)
     # where damage is found a picture is restored whatever is expected of it: what is expected matters for the others

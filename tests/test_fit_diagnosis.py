@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cotir.errors import ConfigError
 from cotir.evidence import measure
 from cotir.phrase_bank import KINDS
 from cotir.read_out import FILE, ReadOut
@@ -66,6 +67,34 @@ def test_pictures_like_files_are_undamaged_or_not_and_have_a_grid_that_is_no_dam
     assert saved.shape == plain.shape and not np.array_equal(saved, plain)
 
 
+def test_the_photo_of_a_picture_is_told_without_making_it(script, photos, monkeypatch):
+    pictures = script.Pictures(photos, script.ROOT / "configs/bench/default.yaml")
+    cut, used = pictures.source.cut, []
+    monkeypatch.setattr(pictures.source, "cut", lambda rng, photo, side: used.append(photo) or cut(rng, photo, side))
+    for files in (False, True):
+        pictures.known(range(4, 10), files=files)
+        told = [pictures.source.photos["train"][pictures.place(number, files=files)] for number in range(4, 10)]
+        assert used == told and len(set(used)) > 1
+        used.clear()
+
+
+def test_confidences_are_calibrated_on_photos_left_out_and_the_whole_is_learned_from(script):
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(1000, len(KINDS), generator=generator) < 0.3).float()
+    measured = labels + torch.randn(1000, len(KINDS), generator=generator)
+    left_out = torch.arange(1000) % 10 == 0
+    # what is measured says nothing of the photos left out: there nothing can be told but how frequent a kind is
+    measured[left_out] = torch.randn(100, len(KINDS), generator=generator)
+    known = script.Known(measured, labels, labels * 0.5)
+    diagnosis = script.learn(known, left_out)
+    doubting = diagnosis.confidences(measured[left_out])
+    assert (doubting.mean(dim=0) - labels[left_out].mean(dim=0)).abs().max() < 0.1 and doubting.std(dim=0).mean() < 0.1
+    with pytest.raises(ConfigError, match="in none or all of the pictures"):
+        script.learn(known, torch.zeros(1000, dtype=torch.bool))
+    with pytest.raises(ConfigError, match="in none or all of the pictures"):
+        script.learn(known, torch.ones(1000, dtype=torch.bool))
+
+
 def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos):
     model = write_tiny_pipeline(tmp_path / "model")
     (tmp_path / "measured").mkdir()
@@ -77,9 +106,11 @@ def test_what_is_measured_already_is_learned_and_the_rest_stays(tmp_path, photos
     options = ("--pictures", 500, "--files", 0, "--workers", 1)
     done = run(model, photos, tmp_path / "measured", *options, home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
-    assert "learned from 500 pictures" in done.stdout.splitlines()[-1]
+    judged, last = [line for line in done.stdout.splitlines() if line.startswith("learned from")]
+    assert "of the photos left out: mean average precision" in judged
+    assert last.startswith("learned from 500 pictures; what restoring gains")
     read_out = ReadOut.load(model / FILE)
-    assert read_out.diagnosis is not None
+    assert read_out.diagnosis is not None and read_out.diagnosis.calibration[:, 0].ne(1).all()
     told = read_out.diagnosis.confidences(measured)
     assert told[labels > 0].mean() > told[labels == 0].mean() + 0.3
 
