@@ -47,6 +47,8 @@ class Drawn:
     restored: Pixels
     hq: Pixels
     diagnosis: str
+    plan: str
+    """What is surely there and undone, as an instruction."""
 
 
 def main() -> None:
@@ -58,14 +60,15 @@ def main() -> None:
     options = parser.parse_args()
     model = CoTIRPipeline.from_pretrained(options.model)
     options.out.mkdir(parents=True, exist_ok=True)
-    print("| damage | what it says | input, dB | restored, dB |\n|---|---|---|---|")
+    print("| damage | what it says | what it is to do | input, dB | restored, dB |\n|---|---|---|---|---|")
     for number, damage in enumerate(DAMAGES):
         drawn = draw(model, options.photos / SUBJECTS[number % len(SUBJECTS)], damage.split("-"))
         strip = cv2.cvtColor(np.concatenate([drawn.lq, drawn.restored, drawn.hq], axis=1), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(options.out / f"{damage}.jpg"), strip, [cv2.IMWRITE_JPEG_QUALITY, 85])
         name = damage.replace("-", ", ").replace("_", " ")
         scores = (psnr(drawn.lq, drawn.hq), psnr(drawn.restored, drawn.hq))
-        print(f"| {name} | {drawn.diagnosis} | " + " | ".join(f"{score:.1f}" for score in scores) + " |", flush=True)
+        cells = (name, drawn.diagnosis, drawn.plan or "nothing for sure", *(f"{score:.1f}" for score in scores))
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def draw(model: CoTIRPipeline, path: Path, kinds: Sequence[str]) -> Drawn:
@@ -76,7 +79,7 @@ def draw(model: CoTIRPipeline, path: Path, kinds: Sequence[str]) -> Drawn:
     applied = sample_recipe(np.random.default_rng(0), kinds, [SEVERITY[len(kinds)]] * len(kinds))
     lq = cast(Pixels, quantise(compose(unit(hq), applied), 8))
     output = model(lq)
-    return Drawn(lq, np.asarray(output.image), hq, output.reasoning.diagnosis)
+    return Drawn(lq, np.asarray(output.image), hq, output.reasoning.diagnosis, output.reasoning.instruction)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 m is what :func:`cotir.evidence.measure` gives. Several nets that differ in where they began and in what they saw
 together answer in the mean of A h and S h (Lakshminarayanan et al. 2017, "Deep Ensembles"); one wide net does as well
 (docs/science.md). They are learned from pictures whose damage is known (``scripts/fit_diagnosis.py``), a and b
-from others, kind by kind (Platt 1999).
+from pictures of photographs left out of that, kind by kind (Platt 1999).
 
 Shapes: B pictures, L looks at one picture, E statistics, K kinds of damage in the order of
 :data:`cotir.phrase_bank.KINDS`, N nets.
