@@ -11,6 +11,7 @@ from cotir.diagnosis import Diagnosis, Layer
 from cotir.evidence import looks
 from cotir.phrase_bank import KINDS
 from cotir.read_out import ReadOut
+from cotir.reasoning import ALONE
 from nano_model import tiny_pipeline
 
 
@@ -67,7 +68,7 @@ def test_where_nothing_is_found_the_prompt_holds(pipeline, seen):
 
 def test_every_picture_has_its_own_plan(pipeline, seen):
     pictures, restore = [picture(0), picture(1)], partial(pipeline, output_type="np", explain=False)
-    asked = restore(pictures, ["remove the noise", "clear the haze"], seed=[3, 4]).images
+    asked = restore(pictures, [ALONE["noise"], "clear the haze"], seed=[3, 4]).images
     seen({"noise"}, {"haze"})
     planned = restore(pictures, seed=[3, 4], plan_first=True).images
     assert all(np.array_equal(a, b) for a, b in zip(asked, planned, strict=True))
@@ -115,7 +116,7 @@ def shade(value, seed=0):
 def test_a_model_that_measures_plans_by_itself_where_it_is_not_told_what_to_do(measuring):
     restore = partial(measuring, output_type="np", explain=False)
     pictures = [shade(0.05), shade(0.93)]
-    asked = restore(pictures, ["remove the noise", "clear the haze"]).images
+    asked = restore(pictures, [ALONE["noise"], "clear the haze"]).images
     for words in (None, "make this picture clearer", "do whatever it takes to make this picture look good"):
         planned = restore(pictures, words, keep_sound=False).images
         assert all(np.array_equal(a, b) for a, b in zip(asked, planned, strict=True)), words
@@ -124,7 +125,7 @@ def test_a_model_that_measures_plans_by_itself_where_it_is_not_told_what_to_do(m
 @pytest.mark.parametrize("words", ["remove the rain", "brighten it", "leave it as it is"])
 def test_who_says_what_to_do_is_not_planned_for_but_may_ask_for_it(measuring, words):
     restore, given = partial(measuring, output_type="np", explain=False), shade(0.05)
-    asked, noise = (restore(given, each, plan_first=False).image for each in (words, "remove the noise"))
+    asked, noise = (restore(given, each, plan_first=False).image for each in (words, ALONE["noise"]))
     assert np.array_equal(restore(given, words).image, asked) and not np.array_equal(asked, noise)
     assert np.array_equal(restore(given, words, plan_first=True).image, noise)
 

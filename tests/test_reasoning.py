@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cotir.reasoning import Finding, Reasoning
+from cotir.phrases import PHRASES
+from cotir.reasoning import ALONE, Finding, Reasoning
 from cotir.words import SCENE_WORDS, WORDS, Scene
 
 SCENE = Scene(**{part: words[0] for part, words in SCENE_WORDS.items()})
@@ -31,10 +32,18 @@ def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
 def test_what_is_found_and_not_sure_is_told_and_not_planned():
     reasoning = thought(noise=0.93, rain=0.6)
     assert reasoning.diagnosis == "heavy noise and slight rain"
-    assert reasoning.instruction == "remove the noise" and len(reasoning.plan) == 1
+    assert reasoning.instruction == ALONE["noise"] and len(reasoning.plan) == 1
     unsure = thought(rain=0.6)
     assert (unsure.instruction, unsure.plan) == ("", ())
     assert unsure.lines()[1:] == ["degradation: slight rain (60%)", "plan: none, for nothing of it is sure"]
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_plan_of_one_kind_asks_for_it_in_words_of_training(kind):
+    asked = thought(**{kind: 0.9}).instruction
+    assert asked == ALONE.get(kind, WORDS[kind].remedy)
+    assert kind not in ALONE or asked in PHRASES[kind].remedies
+    assert set(ALONE) <= set(WORDS)
 
 
 def test_a_clean_picture_is_left_alone():

@@ -14,6 +14,9 @@ THRESHOLD = 0.5
 SURE = 0.75
 """Confidence from which a plan undoes a kind: treating one in vain costs more than leaving it (docs/science.md)."""
 
+ALONE = {"jpeg": "repair the JPEG compression damage", "noise": "smooth away the noisy grain"}
+"""What a plan of one kind asks for, where another phrase of training gains more than its remedy (docs/science.md)."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -98,7 +101,10 @@ class Reasoning:
 
 def instruction_for(findings: Sequence[Finding]) -> str:
     """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing is sure."""
-    return listed([words_of(kind).remedy for kind in reversed(_light_path(findings))])
+    kinds = _light_path(findings)
+    if len(kinds) == 1:
+        return ALONE.get(kinds[0], words_of(kinds[0]).remedy)
+    return listed([words_of(kind).remedy for kind in reversed(kinds)])
 
 
 def _light_path(findings: Sequence[Finding]) -> list[str]:
