@@ -87,6 +87,7 @@ def test_confidences_are_calibrated_on_photos_left_out_and_the_whole_is_learned_
     measured[left_out] = torch.randn(100, len(KINDS), generator=generator)
     known = script.Known(measured, labels, labels * 0.5)
     diagnosis = script.learn(known, left_out)
+    torch.testing.assert_close(diagnosis.mean, measured.mean(dim=0))
     doubting = diagnosis.confidences(measured[left_out])
     assert (doubting.mean(dim=0) - labels[left_out].mean(dim=0)).abs().max() < 0.1 and doubting.std(dim=0).mean() < 0.1
     with pytest.raises(ConfigError, match="in none or all of the pictures"):

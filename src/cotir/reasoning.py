@@ -100,7 +100,10 @@ class Reasoning:
 
 
 def instruction_for(findings: Sequence[Finding]) -> str:
-    """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing is sure."""
+    """The plan as a precise instruction: "remove the noise and clear the haze"; empty where nothing is sure.
+
+    A kind alone may be asked for in words of its own (:data:`ALONE`).
+    """
     kinds = _light_path(findings)
     if len(kinds) == 1:
         return ALONE.get(kinds[0], words_of(kinds[0]).remedy)
