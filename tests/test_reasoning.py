@@ -31,7 +31,7 @@ def test_what_is_likely_is_found_and_undone_from_the_end_of_the_light_path():
 
 def test_what_is_found_and_not_sure_is_told_and_not_planned():
     reasoning = thought(noise=0.93, rain=0.6)
-    assert reasoning.diagnosis == "heavy noise and slight rain"
+    assert reasoning.diagnosis == "heavy noise and probably slight rain"
     assert reasoning.instruction == ALONE["noise"] and len(reasoning.plan) == 1
     unsure = thought(rain=0.6)
     assert (unsure.instruction, unsure.plan) == ("", ())

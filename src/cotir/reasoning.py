@@ -66,8 +66,9 @@ class Reasoning:
 
     @property
     def diagnosis(self) -> str:
-        """In a few words: "heavy noise and slight haze"."""
-        return listed([str(finding) for finding in self.degradation]) or "no damage found"
+        """In a few words: "heavy noise and probably slight haze", where haze is not sure enough for the plan."""
+        said = [f"{'' if each.confidence >= SURE else 'probably '}{each}" for each in self.degradation]
+        return listed(said) or "no damage found"
 
     def lines(self) -> list[str]:
         """For a person: scene, degradation with confidences, plan."""
